@@ -1,0 +1,1 @@
+"""The training loop, the fast step, optimisers and schedules, and checkpoints."""
