@@ -4,8 +4,8 @@ A spec is data. It is compared by value, printed, written to a model file and re
 JSON form is an object with a ``kind`` tag that names the class, and an unknown kind or key is an error.
 
 pydantic alone writes a field declared as a base class with the base class's fields only, so that a tuple of specs
-becomes a list of empty objects. Fields that hold specs are therefore declared as :data:`AnySpec`, which validates
-through the registry of kinds and serialises as the real type.
+becomes a list of empty objects. A field declared as an abstract spec (``Layer``, ``Transform``) therefore validates
+through the registry of kinds and serialises as the real type; :data:`AnySpec` does so for a spec of any kind.
 """
 
 import difflib
@@ -14,10 +14,12 @@ import inspect
 import pkgutil
 import re
 from collections.abc import Iterator, Mapping
+from functools import partial
 from types import ModuleType
 from typing import Annotated, Any, ClassVar, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator, ValidationError
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, PlainSerializer, PlainValidator, ValidationError
+from pydantic_core import CoreSchema, core_schema
 
 from striate.core.errors import InputError
 
@@ -50,6 +52,15 @@ class Spec(BaseModel):
                 f"{other.__module__}.{other.__qualname__}; give the class another name or set its `kind`"
             )
         _registry[cls.kind] = cls
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        if not inspect.isabstract(cls):
+            return handler(source)
+        return core_schema.no_info_plain_validator_function(
+            partial(_validate, base=cls),
+            serialization=core_schema.plain_serializer_function_ser_schema(lambda spec: spec.to_json()),
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The spec as plain JSON values: ``{"kind": ..., field: value, ...}``, every field written out."""
@@ -100,7 +111,9 @@ def _read(data: object, where: str, depth: int) -> Spec:
         return _registry[name].model_validate({key: value for key, value in data.items() if key != "kind"})
     except ValidationError as error:
         place, cause = _first_fault(error)
-        raise InputError(f"{where}: {name}{'.' if place else ''}{place}", cause, "correct or remove this field") from None
+        raise InputError(
+            f"{where}: {name}{'.' if place else ''}{place}", cause, "correct or remove this field"
+        ) from None
 
 
 class _Inside(ValueError):
@@ -144,13 +157,14 @@ def _depth(data: object) -> int:
     return deepest
 
 
-def _validate(value: object) -> Spec:
-    if isinstance(value, Spec):
-        return value
+def _validate(value: object, base: type[Spec] = Spec) -> Spec:
     try:
-        return _read(value, "", 0)
+        spec = value if isinstance(value, Spec) else _read(value, "", 0)
     except InputError as error:
         raise _Inside(error.where.removeprefix(": "), error.cause) from None
+    if not isinstance(spec, base):
+        raise ValueError(f"a {spec.kind!r} came where a {base.__name__} was expected")
+    return spec
 
 
 AnySpec = Annotated[Spec, PlainValidator(_validate), PlainSerializer(lambda spec: spec.to_json())]
@@ -165,6 +179,6 @@ def kinds(base: type[Kind]) -> dict[str, type[Kind]]:
 
 
 def discover(package: ModuleType) -> list[ModuleType]:
-    """Import every module of a package (not of its subpackages), in order of name, so that what they define is registered."""
+    """Import every module of a package (not of its subpackages), in order of name; what they define is registered."""
     names = sorted(info.name for info in pkgutil.iter_modules(package.__path__) if not info.ispkg)
     return [importlib.import_module(f"{package.__name__}.{name}") for name in names]
