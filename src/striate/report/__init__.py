@@ -1,0 +1,1 @@
+"""Plain records in; one self-contained HTML file, plots and tables out."""
