@@ -1,0 +1,1 @@
+"""What can be said about a network from its window graph alone: summary, receptive field, matrix, audit."""
