@@ -13,27 +13,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
-from pydantic import AfterValidator, ValidationError
+from pydantic import ValidationError
 
 from striate import architectures, layers
 from striate.core.errors import InputError
 from striate.core.graph import Reach, WindowGraph, WindowRow
-from striate.core.spec import AnySpec, Spec, discover
+from striate.core.spec import Spec, discover
 from striate.layers.graph import Graph, Row
 from striate.layers.layer import Layer, Shape
 from striate.layers.norm_act import GroupNorm, InstanceNorm
-
-
-def _is_layer(spec: Spec) -> Spec:
-    if not isinstance(spec, Layer):
-        raise ValueError(f"a layer was expected, {spec.kind!r} came")
-    return spec
-
-
-AnyLayer = Annotated[AnySpec, AfterValidator(_is_layer)]
-"""Type of an architecture's field that holds a layer of any kind, such as its norm or activation."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@
 
 from typing import ClassVar
 
-from striate.architectures.backbone import AnyLayer, Architecture
+from striate.architectures.backbone import Architecture
 from striate.layers.graph import Chain, Graph, Row
 from striate.layers.layer import Layer, Shape
 from striate.layers.linear import Flatten, Linear
@@ -22,7 +22,7 @@ class FullyConnected(Architecture):
     kind: ClassVar[str] = "fully_connected"
     default_shape: ClassVar[Shape] = (1, 40)
     hidden: tuple[Positive, ...] = (285, 135, 60)
-    activation: AnyLayer = ReLU()
+    activation: Layer = ReLU()
 
     def backbone(self) -> Graph:
         """Rows flatten, linear1, act1, ...; the outputs are the vectors after each activation."""

@@ -1,9 +1,9 @@
 """Named blocks: short runs of layers that architectures repeat."""
 
 from striate.core.geometry import PaddingMode
-from striate.core.spec import AnySpec
 from striate.layers.conv import Convolution
 from striate.layers.graph import Composite, Graph, Row
+from striate.layers.layer import Layer
 from striate.layers.norm_act import BatchNorm, ReLU
 from striate.layers.sizes import NamedPaddings, Positive, Sizes
 
@@ -22,8 +22,8 @@ class ConvNormAct(Composite):
     padding: NamedPaddings = 0
     padding_mode: PaddingMode = "zeros"
     bias: bool | None = None
-    norm: AnySpec | None = BatchNorm()
-    activation: AnySpec | None = ReLU()
+    norm: Layer | None = BatchNorm()
+    activation: Layer | None = ReLU()
 
     def graph(self) -> Graph:
         convolution = Convolution(

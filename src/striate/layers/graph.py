@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 from pydantic import field_validator, model_validator
 
 from striate.core.errors import InputError
-from striate.core.spec import AnySpec, Spec
+from striate.core.spec import Spec
 from striate.layers.layer import Layer, LayerRow, Shape
 from striate.layers.merge import Add, Join
 
@@ -28,7 +28,7 @@ class Row(Spec):
     """
 
     name: str
-    layer: AnySpec
+    layer: Layer
     inputs: tuple[str, ...] = (PREVIOUS,)
 
     @field_validator("name")
@@ -45,7 +45,7 @@ class Graph(Layer):
     Row names are the names of the parameters: row ``conv1`` of a row ``stem`` holds ``stem.conv1.weight``.
     """
 
-    rows: tuple[AnySpec, ...]
+    rows: tuple[Row, ...]
     outputs: dict[str, str] = {}
 
     @model_validator(mode="after")
@@ -54,8 +54,6 @@ class Graph(Layer):
             raise ValueError("a graph needs at least one row")
         seen: set[str] = set()
         for row in self.rows:
-            if not isinstance(row, Row) or not isinstance(row.layer, Layer):
-                raise ValueError("a graph is made of rows, and a row holds a layer")
             for source in row.inputs:
                 head = source.partition(".")[0]
                 if head not in seen and head not in ("input", PREVIOUS):
@@ -68,14 +66,10 @@ class Graph(Layer):
                 raise ValueError(f"output {name!r} reads {source!r}, which is no row")
         return self
 
-    def table(self) -> tuple[Row, ...]:
-        """The rows, with their type."""
-        return tuple(row for row in self.rows if isinstance(row, Row))
-
     def _references(self) -> list[list[tuple[str, str]]]:
         """Per row, its sources as (row or 'input', part), with 'previous' resolved."""
         resolved, previous = [], "input"
-        for row in self.table():
+        for row in self.rows:
             pairs = []
             for source in row.inputs:
                 head, _, part = source.partition(".")
@@ -87,9 +81,9 @@ class Graph(Layer):
     def _shapes(self, *inputs: Shape) -> dict[tuple[str, str], Shape]:
         """Shape of every value, by (row or 'input', part)."""
         shapes = {("input", "" if i == 0 else str(i)): tuple(shape) for i, shape in enumerate(inputs)}
-        for row, references in zip(self.table(), self._references(), strict=True):
+        for row, references in zip(self.rows, self._references(), strict=True):
             given = self._lookup(shapes, row.name, references)
-            layer = _layer(row)
+            layer = row.layer
             try:
                 shapes.update({(row.name, part): shape for part, shape in layer.values(*given).items()})
             except InputError as error:
@@ -107,7 +101,7 @@ class Graph(Layer):
         return tuple(shapes[reference] for reference in references)
 
     def _output_keys(self) -> dict[str, tuple[str, str]]:
-        keys = {"": (self.table()[-1].name, "")}
+        keys = {"": (self.rows[-1].name, "")}
         for name, source in self.outputs.items():
             head, _, part = source.partition(".")
             keys[name] = (head, part)
@@ -143,11 +137,11 @@ class Graph(Layer):
         """Yield the leaves; fill ``exported`` with the leaf behind each of this graph's outputs ('' the main one)."""
         shapes = self._shapes(*inputs)
         names = {("input", "" if i == 0 else str(i)): source for i, source in enumerate(sources)}
-        for row, references in zip(self.table(), self._references(), strict=True):
+        for row, references in zip(self.rows, self._references(), strict=True):
             full = f"{prefix}.{row.name}" if prefix else row.name
             given = tuple(shapes[reference] for reference in references)
             read = tuple(names[reference] for reference in references)
-            layer = _layer(row)
+            layer = row.layer
             inner = layer.written_out if isinstance(layer, Composite) else layer
             if isinstance(inner, Graph):
                 values: dict[str, str] = {}
@@ -173,8 +167,8 @@ class Graph(Layer):
         shapes = self._shapes(*inputs)
         references = self._references()
         children = []
-        for row, row_references in zip(self.table(), references, strict=True):
-            children.append((row.name, _layer(row).build(*(shapes[reference] for reference in row_references))))
+        for row, row_references in zip(self.rows, references, strict=True):
+            children.append((row.name, row.layer.build(*(shapes[reference] for reference in row_references))))
         return GraphModule(children, references, self._output_keys())
 
 
@@ -215,7 +209,7 @@ class Composite(Layer):
 class Chain(Composite):
     """Layers one after the other, named by ``names`` or by their position."""
 
-    layers: tuple[AnySpec, ...]
+    layers: tuple[Layer, ...]
     names: tuple[str, ...] | None = None
 
     @model_validator(mode="after")
@@ -232,9 +226,9 @@ class Chain(Composite):
 class Residual(Composite):
     """activation(body(x) + shortcut(x)); without a shortcut x itself is added (He et al. 2016, arXiv:1512.03385)."""
 
-    body: AnySpec
-    shortcut: AnySpec | None = None
-    activation: AnySpec | None = None
+    body: Layer
+    shortcut: Layer | None = None
+    activation: Layer | None = None
 
     def graph(self) -> Graph:
         rows = [Row(name="body", layer=self.body, inputs=("input",))]
@@ -249,7 +243,7 @@ class Residual(Composite):
 class Concat(Composite):
     """Branches that read the same input, joined along the channels."""
 
-    branches: tuple[AnySpec, ...]
+    branches: tuple[Layer, ...]
 
     def graph(self) -> Graph:
         names = tuple(f"branch{position}" for position in range(len(self.branches)))
@@ -264,12 +258,7 @@ def expanded(layer: Layer) -> Layer:
         layer = layer.written_out
     if not isinstance(layer, Graph):
         return layer
-    return layer.replace(rows=tuple(row.replace(layer=expanded(_layer(row))) for row in layer.table()))
-
-
-def _layer(row: Row) -> Layer:
-    assert isinstance(row.layer, Layer), "checked when the graph was made"
-    return row.layer
+    return layer.replace(rows=tuple(row.replace(layer=expanded(row.layer)) for row in layer.rows))
 
 
 def _under(name: str, where: str) -> str:

@@ -325,7 +325,8 @@ def _label_ends(axes: "Axes", ends: Sequence[tuple[float, float, str, str]], for
         return
     from striate.report.style import spread
 
-    places = spread([math.log10(y) for _, y, _, _ in ends], math.log10(high / low) * 0.05)
+    heights = [math.log10(max(y, low)) for _, y, _, _ in ends]  # a value of 0 is labelled at the foot
+    places = spread(heights, math.log10(high / low) * 0.05)
     for (x, y, name, colour), place in zip(ends, places, strict=True):
         end_labels(axes, [(x, 10**place, f"{label(name)}\u2002{form.format(y)}", colour)], 0.0)
 
