@@ -56,7 +56,7 @@ def shared_data() -> Callable[[str], Path]:
 @pytest.fixture(scope="session")
 def fashion_mnist() -> Path:
     """The folder with the four Fashion-MNIST IDX files (Debian package dataset-fashion-mnist), or a skip."""
-    folder = Path("/usr/share/dataset-fashion-mnist")
+    folder = Path("/usr/share/datasets/fashion-mnist")
     if not any(folder.glob("train-images*")):
         pytest.skip(f"Fashion-MNIST is not in {folder} (apt-get install dataset-fashion-mnist)")
     return folder

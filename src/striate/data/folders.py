@@ -1,0 +1,295 @@
+"""Reader of image folders: ``DATA/class/*``, or ``DATA/{train,val,test}/class/*``.
+
+A class is a folder; what lies in folders inside it belongs to it. Hidden files are passed over; whatever else is no
+readable image is listed as skipped with its reason. All images of a set are brought to one form (see
+:mod:`striate.data.images`): when any has colour, all become RGB; when any has 16 bits, all do. Without being told, the
+headers of up to :data:`LOOKED_AT` images, evenly spread, decide, and a later image that does not fit is skipped.
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from striate.core.errors import InputError
+from striate.data.images import SNIFFED, ImageHeader, ImageRules, is_image, read_header, read_image, why_not_image
+from striate.data.reader import (
+    SPLIT_NAMES,
+    Array,
+    Collection,
+    Reader,
+    ReaderOptions,
+    kind_of,
+    natural,
+    said,
+    shortened,
+    splits_of,
+    visible,
+)
+
+EXTENSIONS = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif"}
+LOOKED_AT = 20_000
+"""How many headers decide which form a set has."""
+_MOST_FOR_DETECTION = 2_000
+
+
+@dataclass
+class _Walk:
+    """What a walk through a folder met. Folders are entered once, so that a loop of links ends."""
+
+    files: list[Path] = field(default_factory=list)
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    entered: set[tuple[int, int]] = field(default_factory=set)
+
+
+class FolderReader(Reader):
+    """Class folders of images. With ``labelled`` False: every image below a folder, or one image file."""
+
+    format = "image folder"
+
+    @classmethod
+    def detect(cls, path: Path) -> str | None:
+        """Images inside a folder, with folders for classes or without."""
+        try:
+            if not path.is_dir():
+                return "an image file" if path.suffix.lower() in EXTENSIONS and path.is_file() else None
+            example = next(_first_images(path), None)
+        except (OSError, ValueError):
+            return None
+        return None if example is None else f"a folder with images, such as {example.relative_to(path)}"
+
+    def collect(self) -> Collection:
+        """Walk the folder, look at the headers, and list what is there."""
+        walk = _Walk()
+        for above in (self.path.resolve(), *self.path.resolve().parents):
+            _enter(above, self.path, walk)
+        if not self.path.is_dir():
+            return self._listed([self.path], ["all"], None, walk)
+        if not self.options.labelled:
+            _descend(self.path, self.path, walk)
+            return self._listed(walk.files, ["all"] * len(walk.files), None, walk)
+        splits = _split_folders(self.path, walk)
+        files, split_of, class_of = [], [], []
+        listed = [(split, entry) for split, folder in splits for entry in _folders(folder, self.path, walk)]
+        # every class is entered as itself before any is read: a link inside one class must not lead into another
+        kept = [(split, entry) for split, entry in listed if _enter(Path(entry.path), self.path, walk)]
+        for split, entry in kept:
+            start = len(walk.files)
+            _descend(Path(entry.path), self.path, walk)
+            found = walk.files[start:]
+            if not found:
+                walk.skipped.append((_name(Path(entry.path), self.path), "a class folder without any image"))
+            files += found
+            split_of += [split] * len(found)
+            class_of += [entry.name] * len(found)
+        if not files and any(not entry.is_dir() for entry in visible(self.path)):
+            raise InputError(
+                self.path,
+                "it holds files but no class folders with images",
+                "put the images of each class into a folder",
+            )
+        return self._listed(files, split_of, class_of, walk)
+
+    def _listed(self, files: list[Path], splits: list[str], class_of: list[str] | None, walk: _Walk) -> Collection:
+        rules = _rules(self.options)
+        if files:
+            rules, form = _settled(files, rules)
+        classes = tuple(sorted(set(class_of or ()), key=natural))
+        number = {name: index for index, name in enumerate(classes)}
+        images = _Files(files, rules)
+        base = self.path if self.path.is_dir() else self.path.parent
+        parts = splits_of(splits)
+        counted = ", ".join(f"{len(rows)} {name}" for name, rows in parts.items() if name != "all")
+        shape = f" in {len(classes)} class folders" if class_of else ""
+        return Collection(
+            images=images,
+            found=f"{len(files)} images{shape}{f' ({counted})' if counted else ''}{f', {form}' if files else ''}",
+            names=[_name(path, base) for path in files],
+            labels=None if class_of is None else np.array([number[name] for name in class_of], dtype=np.int64),
+            classes=classes,
+            splits=parts,
+            skipped=walk.skipped,
+            note=images.note,
+            settled={"colour": rules.colour, "bits": rules.bits},
+            sources=files,
+        )
+
+
+class _Files:
+    """The images of a list of files, decoded when they are asked for."""
+
+    def __init__(self, files: list[Path], rules: ImageRules) -> None:
+        self.files = files
+        self.rules = rules
+        self.notes: dict[int, str] = {}
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, position: int) -> Array:
+        values, note = read_image(self.files[position], self.rules)
+        if note is not None:
+            self.notes[position] = note
+        return values
+
+    def note(self, position: int) -> str | None:
+        return self.notes.get(position)
+
+
+def _rules(options: ReaderOptions) -> ImageRules:
+    return ImageRules(
+        colour=options.colour,
+        bits=options.bits,
+        background=options.background,
+        maximum_pixels=options.maximum_pixels,
+    )
+
+
+def _settled(files: list[Path], rules: ImageRules) -> tuple[ImageRules, str]:
+    """The rules with what they leave open decided by the headers of the images, and the decision in words."""
+    if rules.colour == "as found" or not rules.bits:
+        headers = _headers(files, rules)
+        if rules.colour == "as found":
+            tinted = len(set(rules.background)) > 1
+            colour = any(header.colour or (header.transparent and tinted) for header in headers)
+            rules = replace(rules, colour="rgb" if colour or not headers else "grey")
+        if not rules.bits and not any(header.bits == 32 for header in headers):
+            rules = replace(rules, bits=16 if any(header.bits == 16 for header in headers) else 8)
+    return rules, f"read as {rules.bits or 32}-bit {rules.colour}"
+
+
+def _headers(files: list[Path], rules: ImageRules) -> list[ImageHeader]:
+    step = max(1, -(-len(files) // LOOKED_AT))
+    with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) * 2)) as pool:
+        found = pool.map(partial(_header, rules=rules), files[::step])
+        return [header for header in found if header is not None]
+
+
+def _header(path: Path, rules: ImageRules) -> ImageHeader | None:
+    try:
+        return read_header(path, rules)
+    except InputError:
+        return None  # the same error comes when it is decoded, and is listed then
+
+
+def _split_folders(path: Path, walk: _Walk) -> list[tuple[str, Path]]:
+    """(split, folder) pairs: the folders of splits where all have such names, else the folder itself."""
+    folders = [entry for entry in visible(path) if _is_folder(entry)]
+    splits = [entry for entry in folders if entry.name.lower() in SPLIT_NAMES]
+    trained = any(SPLIT_NAMES[entry.name.lower()] == "train" for entry in splits)
+    others = [entry for entry in folders if entry not in splits]
+    if not splits or (others and not trained):
+        return [("all", path)]
+    if others and any(next(_first_images(Path(entry.path)), None) for entry in others):
+        raise InputError(
+            path,
+            f"beside {shortened([entry.name for entry in splits])} there are other folders with images "
+            f"({shortened([entry.name for entry in others])}): which are classes and which are splits is not clear",
+            "move them away, or give the folder that has only classes in it",
+        )
+    names = [SPLIT_NAMES[entry.name.lower()] for entry in splits]
+    if len(set(names)) < len(names):
+        raise InputError(path, f"two folders are the same split ({shortened([s.name for s in splits])})", "join them")
+    for entry in visible(path):
+        if entry not in splits and not any(entry.name == split.name for split in splits):
+            walk.skipped.append((entry.name, "it lies outside the splits"))
+    return [(name, Path(entry.path)) for name, entry in zip(names, splits, strict=True)]
+
+
+def _folders(folder: Path, base: Path, walk: _Walk) -> Iterator[os.DirEntry[str]]:
+    """The folders inside a folder; files are listed as skipped."""
+    for entry in visible(folder):
+        if _is_folder(entry):
+            yield entry
+        else:
+            walk.skipped.append((_name(Path(entry.path), base), "it lies outside the class folders"))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _enter(folder: Path, base: Path, walk: _Walk) -> bool:
+    """Whether a folder is met for the first time; else it is listed as skipped."""
+    try:
+        status = folder.stat()
+    except OSError as error:
+        walk.skipped.append((_name(folder, base), said(error)))
+        return False
+    if (status.st_dev, status.st_ino) in walk.entered:
+        walk.skipped.append((_name(folder, base), "a link to a folder that is read anyway, or that this one lies in"))
+        return False
+    walk.entered.add((status.st_dev, status.st_ino))
+    return True
+
+
+def _descend(folder: Path, base: Path, walk: _Walk) -> None:
+    """Collect the images below a folder in order of name. A list, no recursion: depth cannot exhaust the stack."""
+    waiting = [folder]
+    while waiting:
+        here = waiting.pop()
+        try:
+            entries = list(visible(here))
+        except OSError as error:
+            walk.skipped.append((_name(here, base), said(error)))
+            continue
+        inside = []
+        for entry in entries:
+            if _is_folder(entry):
+                if _enter(Path(entry.path), base, walk):
+                    inside.append(Path(entry.path))
+            elif (reason := _why_not(entry)) is None:
+                walk.files.append(Path(entry.path))
+            else:
+                walk.skipped.append((_name(Path(entry.path), base), reason))
+        waiting += reversed(inside)
+
+
+def _why_not(entry: os.DirEntry[str]) -> str | None:
+    """Why an entry is no image, judged by its status, name and, where the name says nothing, its first bytes."""
+    try:
+        status = entry.stat()
+        if not stat.S_ISREG(status.st_mode):
+            return f"it is {kind_of(status.st_mode)}, not a file"
+        if not status.st_size:
+            return "it is empty (0 bytes)"
+        if os.path.splitext(entry.name)[1].lower() in EXTENSIONS:
+            return None
+        with open(entry.path, "rb") as file:
+            first = file.read(SNIFFED)
+        return None if is_image(first) else why_not_image(first)
+    except OSError as error:
+        return said(error)
+
+
+def _first_images(folder: Path) -> Iterator[Path]:
+    """Files named like images within three levels of a folder, looking at a bounded number of entries."""
+    waiting, left = [(folder, 0)], _MOST_FOR_DETECTION
+    while waiting and left > 0:
+        here, depth = waiting.pop(0)
+        try:
+            with os.scandir(here) as entries:
+                for entry in entries:
+                    left -= 1
+                    if entry.name.startswith(".") or left < 0:
+                        continue
+                    if _is_folder(entry):
+                        if depth < 3:
+                            waiting.append((Path(entry.path), depth + 1))
+                    elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS:
+                        yield Path(entry.path)
+                        break
+        except OSError:
+            continue
+
+
+def _name(path: Path, base: Path) -> str:
+    return os.path.relpath(path, base)

@@ -1,0 +1,256 @@
+"""Image files that strangers may have made, decoded to arrays: the file is looked at before any decoder sees it.
+
+Read: JPEG, PNG, WebP, BMP, TIFF, GIF, told by their first bytes and never by the name. What becomes of them:
+
+- the orientation in the EXIF record is applied;
+- 1-bit becomes grey of 0 and 255; grey stays one channel; palettes, CMYK, YCbCr, Lab and HSV become RGB (by Pillow's
+  arithmetic, colour profiles are not applied);
+- transparency (alpha channel, transparent palette entry or colour) is laid over ``background``, white by default,
+  unless ``colour`` is ``rgba``: then it is a fourth channel;
+- 16-bit grey stays uint16, 32-bit float grey stays float32; of 16-bit *colour* the upper 8 bits are kept (Pillow
+  decodes no more), which is noted;
+- of an animation or of several pages the first is taken, which is noted;
+- ``colour`` and ``bits`` then bring all images of a set to one form: grey is 0.299 R + 0.587 G + 0.114 B, RGB of grey
+  repeats it, 8 to 16 bits multiplies by 257 (white stays white), 16 to 8 bits divides by 257 and rounds.
+"""
+
+import io
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import FileIO
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from striate.core.disk import open_file
+from striate.core.errors import InputError
+
+Colour = Literal["as found", "grey", "rgb", "rgba"]
+
+# The decoder is named by the first bytes, so no other of Pillow's decoders can be reached, whatever the file's name.
+_READ: tuple[tuple[bytes, type[ImageFile]], ...] = (
+    (b"\xff\xd8\xff", JpegImageFile),
+    (b"\x89PNG\r\n\x1a\n", PngImageFile),
+    (b"GIF87a", GifImageFile),
+    (b"GIF89a", GifImageFile),
+    (b"BM", BmpImageFile),
+    (b"II*\0", TiffImageFile),
+    (b"MM\0*", TiffImageFile),
+)
+_REFUSED: tuple[tuple[bytes, str], ...] = (
+    (b"8BPS", "Photoshop (PSD)"),
+    (b"%!PS", "PostScript (EPS)"),
+    (b"\xc5\xd0\xd3\xc6", "PostScript (EPS)"),
+    (b"%PDF", "PDF"),
+    (b"PK\x03\x04", "ZIP"),
+    (b"\x1f\x8b", "gzip"),
+    (b"II+\0", "BigTIFF"),
+    (b"MM\0+", "BigTIFF"),
+    (b"\0\0\1\0", "icon (ICO)"),
+    (b"\0\0\0\x0cjP  ", "JPEG 2000"),
+    (b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (b"\xff\x0a", "JPEG XL"),
+    (b"#?RADIANCE", "Radiance (HDR)"),
+    (b"\x93NUMPY", "NumPy (NPY)"),
+    (b"<", "HTML or SVG text"),
+    (b"P", "Netpbm (PPM)"),
+)
+FORMATS = "JPEG, PNG, WebP, BMP, TIFF and GIF"
+_FIX = f"convert it to one of {FORMATS}, or remove it"
+SNIFFED = 16
+"""How many first bytes tell the format."""
+_SIXTEEN = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageRules:
+    """What images are brought to; the rules and their meaning are those of the module's documentation.
+
+    ``bits`` is 8 or 16 (of float images: neither applies), 0 as found. ``maximum_pixels`` is checked before decoding.
+    """
+
+    colour: Colour = "as found"
+    bits: int = 0
+    background: tuple[int, int, int] = (255, 255, 255)
+    maximum_pixels: int = 64_000_000
+
+
+@dataclass(frozen=True)
+class ImageHeader:
+    """What the header of an image file says: size, whether it has colour, transparency, and 8, 16 or 32 bits."""
+
+    height: int
+    width: int
+    colour: bool
+    transparent: bool
+    bits: int
+
+
+def is_image(first: bytes) -> bool:
+    """Whether these first bytes (:data:`SNIFFED` of them) are those of a format that is read."""
+    return _decoder(first) is not None
+
+
+def why_not_image(first: bytes) -> str:
+    """Why a file that begins so is not read."""
+    if not first:
+        return "it is empty (0 bytes)"
+    name = next((name for magic, name in _REFUSED if first.startswith(magic)), None)
+    if name is None and first[4:8] == b"ftyp":
+        name = "HEIC, AVIF or video"
+    return f"it holds {name}, not {FORMATS}" if name else f"its content is not {FORMATS}"
+
+
+def read_header(path: str | os.PathLike[str], rules: ImageRules) -> ImageHeader:
+    """Size, colour and bits of an image file, without decoding it. Errors: ``InputError`` as :func:`read_image`."""
+    with _opened(path, rules) as image:
+        bits = 32 if image.mode == "F" else 16 if image.mode in _SIXTEEN else 8
+        transparent = bool(image.has_transparency_data)
+        colour = image.mode not in ("1", "L", "LA", "La", "F", *_SIXTEEN)
+        return ImageHeader(image.height, image.width, colour, transparent, bits)
+
+
+def read_image(path: str | os.PathLike[str], rules: ImageRules) -> tuple[NDArray[Any], str | None]:
+    """Decode an image file: (C, H, W) with C 1, 3 or 4, of uint8, uint16 or float32, and a note or None.
+
+    Errors: ``InputError`` for a file that is missing, not regular, empty, not of these formats, truncated or damaged,
+    with more pixels than allowed, or that cannot be brought to the form the rules ask for.
+    """
+    with _opened(path, rules) as image:
+        notes = [_frames(image)] if getattr(image, "is_animated", False) else []
+        if _sixteen_bit_colour(image):
+            notes.append("16-bit colour, of which the upper 8 bits were kept")
+        image.load()
+        image = ImageOps.exif_transpose(image) or image
+        values = _values(image, rules)
+        return _in_bits(values, rules.bits, path), "; ".join(notes) or None
+
+
+@contextmanager
+def _opened(path: str | os.PathLike[str], rules: ImageRules) -> Iterator[Image.Image]:
+    """The image with its header read. Whatever a decoder raises on hostile bytes leaves as an ``InputError``."""
+    with open_file(path) as (file, _):
+        decoder = _demand_decoder(file, path)
+        try:
+            image = decoder(file)
+            _demand_size(image, path, rules)
+            yield image
+        except InputError:
+            raise
+        except MemoryError:
+            raise InputError(path, "there is not enough memory to decode it", "make the image smaller") from None
+        except Exception as error:  # decoders raise nearly anything on damaged bytes
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise InputError(path, f"the image is damaged ({reason})", "replace or remove the file") from None
+
+
+def _demand_decoder(file: FileIO, path: str | os.PathLike[str]) -> type[ImageFile]:
+    first = file.read(SNIFFED) or b""
+    file.seek(0)
+    decoder = _decoder(first)
+    if decoder is None:
+        raise InputError(path, why_not_image(first), _FIX)
+    return decoder
+
+
+def _decoder(first: bytes) -> type[ImageFile] | None:
+    if first[:4] == b"RIFF" and first[8:12] == b"WEBP":
+        return WebPImageFile
+    return next((decoder for magic, decoder in _READ if first.startswith(magic)), None)
+
+
+def _demand_size(image: Image.Image, path: str | os.PathLike[str], rules: ImageRules) -> None:
+    pixels = image.width * image.height
+    if pixels > rules.maximum_pixels:
+        raise InputError(
+            path,
+            f"{image.width} x {image.height} is {pixels:,} pixels, more than the {rules.maximum_pixels:,} allowed",
+            f"make it smaller, or allow more with maximum_pixels = {pixels}",
+        )
+    if not pixels:
+        raise InputError(path, "the image has no pixels", "remove the file")
+
+
+def _frames(image: Image.Image) -> str:
+    return "several pages, of which the first was taken" if image.format == "TIFF" else "animated: first frame taken"
+
+
+def _sixteen_bit_colour(image: Image.Image) -> bool:
+    if isinstance(image, PngImageFile) and image.tile:
+        raw = image.tile[0].args  # Pillow's raw mode: RGB;16B, RGBA;16B, LA;16B
+        return isinstance(raw, str) and ";16" in raw and image.mode not in _SIXTEEN
+    if isinstance(image, TiffImageFile):
+        depths = image.tag_v2.get(258, ())  # BitsPerSample
+        return isinstance(depths, tuple) and len(depths) > 1 and max(depths) > 8
+    return False
+
+
+def _values(image: Image.Image, rules: ImageRules) -> NDArray[Any]:
+    """The decoded image as (C, H, W) in the colours asked for."""
+    if image.mode == "F" or image.mode in _SIXTEEN:
+        grey = np.asarray(image)
+        if image.mode == "I" and (grey.min() < 0 or grey.max() > 65535):
+            raise ValueError("32-bit integers beyond 16 bits")
+        values = grey.astype(np.float32 if image.mode == "F" else np.uint16)[None]
+        if rules.colour == "rgba":
+            opaque = np.full_like(values, 1 if image.mode == "F" else 65535)
+            return np.concatenate((values, values, values, opaque))
+        return np.repeat(values, 3, axis=0) if rules.colour == "rgb" else values
+    if rules.colour == "rgba":
+        return _channels_first(image.convert("RGBA"))
+    grey_scale = image.mode in ("1", "L", "LA", "La")
+    if image.has_transparency_data:
+        image = _laid_over(image.convert("RGBA"), rules.background)
+        # grey over a grey background is grey; over a colour it is not
+        grey_scale = grey_scale and len(set(rules.background)) == 1
+    wanted = {"grey": "L", "rgb": "RGB"}.get(rules.colour, "L" if grey_scale else "RGB")
+    return _channels_first(image.convert(wanted))
+
+
+def _laid_over(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+    canvas = Image.new("RGB", image.size, background)
+    canvas.paste(image, mask=image.getchannel("A"))
+    return canvas
+
+
+def _channels_first(image: Image.Image) -> NDArray[np.uint8]:
+    values = np.asarray(image)
+    return np.ascontiguousarray(values[None] if values.ndim == 2 else values.transpose(2, 0, 1))
+
+
+def _in_bits(values: NDArray[Any], bits: int, path: str | os.PathLike[str]) -> NDArray[Any]:
+    if not bits or values.dtype.itemsize * 8 == bits:
+        return values
+    if values.dtype == np.float32:
+        raise InputError(path, "it holds 32-bit floats in a set of whole numbers", "convert it, or keep it apart")
+    if bits == 16:
+        return values.astype(np.uint16) * np.uint16(257)
+    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def encode_png(values: NDArray[np.uint8]) -> bytes:
+    """A uint8 array (1 or 3, H, W) as PNG, without loss."""
+    buffer = io.BytesIO()
+    image = values[0] if len(values) == 1 else values.transpose(1, 2, 0)
+    Image.fromarray(np.ascontiguousarray(image)).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def decode_png(data: bytes, where: object) -> NDArray[np.uint8]:
+    """What :func:`encode_png` wrote: uint8 (1 or 3, H, W). Errors: ``InputError`` when it is damaged."""
+    try:
+        return _channels_first(PngImageFile(io.BytesIO(data)))
+    except (OSError, ValueError, SyntaxError, struct.error) as error:
+        raise InputError(where, f"a stored image is damaged ({error})", "delete the folder and prepare again") from None
