@@ -74,9 +74,6 @@ def number_of_calls(folder: Path) -> int:
     assert calls == [
         "open_new",
         "write",
-        "write",
-        "write",
-        "write",
         "fsync",
         "close",
         "replace",
@@ -86,12 +83,12 @@ def number_of_calls(folder: Path) -> int:
     return len(calls)
 
 
-CALLS = 10
-RENAMED = 8
+CALLS = 7
+RENAMED = 5
 """From this call on the new checkpoint is in place."""
 
 
-def test_a_save_makes_ten_calls(tmp_path: Path) -> None:
+def test_a_save_makes_seven_calls(tmp_path: Path) -> None:
     assert number_of_calls(tmp_path) == CALLS
 
 

@@ -74,7 +74,7 @@ def test_the_order_of_calls_survives_a_power_cut(tmp_path: Path) -> None:
 
     disk = Disk(**{field.name: recorded(field.name) for field in fields(Disk)})
     write_tensors(tmp_path / "x", {"a": torch.ones(3)}, {}, disk)
-    assert calls == ["open_new", "write", "write", "fsync", "close", "replace", "sync_folder"]
+    assert calls == ["open_new", "write", "fsync", "close", "replace", "sync_folder"]
 
 
 def test_only_files_are_replaced(tmp_path: Path) -> None:

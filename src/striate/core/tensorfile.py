@@ -5,9 +5,9 @@ maps each name to ``{"dtype", "shape", "data_offsets": [begin, end]}``, and ``__
 
 Security: a file may come from anyone. It is data and stays data: nothing in it is ever executed, unpickled or
 evaluated. The header is checked in full (length, text, keys, types, names, sizes, and that the tensors tile the file
-exactly) before one byte of a tensor is read, no size it claims is believed beyond the file's own size, and the bytes
-go straight into freshly made tensors, never through a memory map that a later truncation could turn into a signal.
-Whatever is wrong is one ``InputError`` line. The format is that of the safetensors library, in both directions.
+exactly) before one byte of a tensor is read, and no size it claims is believed beyond the file's own size. Only then
+does the safetensors library, which reads and writes the tensors, see the bytes: read into memory, never through a
+memory map that a later truncation could turn into a signal. Whatever is wrong is one ``InputError`` line.
 """
 
 import hashlib
@@ -93,19 +93,23 @@ def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, "torch.Tensor"
     missing, special or unreadable, or does not fit into memory.
     """
     import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load
 
     with open_file(path) as (file, size):
         table = _read_table(file, size, path)
-        tensors: dict[str, torch.Tensor] = {}
-        for name, entry in table.tensors.items():
-            try:
-                tensor = torch.empty(entry.shape, dtype=getattr(torch, _TORCH_NAMES[entry.dtype]))
-            except RuntimeError:
-                raise InputError(path, f"its {size:,} bytes do not fit into memory", "use a larger machine") from None
-            read_into(file, tensor_bytes(tensor), path)
-            if entry.dtype == "BOOL" and tensor.view(torch.uint8).gt(1).any():
-                _damaged(path, f"the tensor {name!r} has truth values other than 0 and 1")
-            tensors[name] = tensor
+        try:
+            content = bytearray(size)
+            file.seek(0)
+            read_into(file, memoryview(content), path)
+            tensors = load(bytes(content))
+        except (MemoryError, RuntimeError):
+            raise InputError(path, f"its {size:,} bytes do not fit into memory", "use a larger machine") from None
+        except SafetensorError as error:  # whatever the library refuses beyond the checks above
+            _damaged(path, f"its tensors cannot be read ({error})")
+    for name, tensor in tensors.items():
+        if tensor.dtype == torch.bool and tensor.view(torch.uint8).gt(1).any():
+            _damaged(path, f"the tensor {name!r} has truth values other than 0 and 1")
     return {name: tensors[name] for name in sorted(tensors)}, table.metadata
 
 
@@ -117,29 +121,21 @@ def write_tensors(
 ) -> None:
     """Write tensors (of any device and layout) and text metadata, whole or not at all; see ``core.disk.write_file``.
 
-    Equal content gives equal bytes: the widest types come first (so that all are aligned), names in order within.
+    Equal content gives equal bytes, as long as the metadata has one key (the library keeps no order of several).
     Errors: ``InputError`` when it cannot be written (disk full, no folder, ...) or a name or type is unfit.
     """
-    held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    ordered = sorted(held, key=lambda name: (-held[name].element_size(), name))
-    rows: dict[str, object] = {"__metadata__": dict(header)} if header else {}
-    position = 0
-    for name in ordered:
+    from safetensors.torch import save
+
+    for name, tensor in tensors.items():
         _check_name(name, path)
-        tensor = held[name]
-        end = position + tensor.numel() * tensor.element_size()
-        rows[name] = {
-            "dtype": dtype_name(tensor, path),
-            "shape": list(tensor.shape),
-            "data_offsets": [position, end],
-        }
-        position = end
-    text = strictjson.compact(rows).encode("utf-8")
-    text += b" " * (-len(text) % 8)
-    if len(text) > MAX_HEADER:
-        raise InputError(path, f"the header would take {len(text):,} bytes", f"at most {MAX_HEADER:,} can be read back")
-    start = len(text).to_bytes(8, "little") + text
-    write_file(path, [start, *(tensor_bytes(held[name]) for name in ordered)], len(start) + position, disk)
+        dtype_name(tensor, path)
+    # clones, because tensors that share memory are written as what they are: separate values
+    held = {name: tensors[name].detach().cpu().contiguous().clone() for name in sorted(tensors)}
+    content = save(held, metadata=dict(header))
+    length = int.from_bytes(content[:8], "little")
+    if length > MAX_HEADER:
+        raise InputError(path, f"the header would take {length:,} bytes", f"at most {MAX_HEADER:,} can be read back")
+    write_file(path, [content], len(content), disk)
 
 
 def tensors_sha256(tensors: Mapping[str, "torch.Tensor"]) -> str:
