@@ -256,7 +256,7 @@ def test_dropout_stands_before_the_last_layer_where_asked_for() -> None:
 def test_an_input_too_small_names_the_layer() -> None:
     with pytest.raises(InputError, match=r"backbone\.conv3"):
         architecture("mnist1d_conv").network(10).output_shape((1, 10))
-    with pytest.raises(InputError, match=r"backbone\.pool2"):
+    with pytest.raises(InputError, match=r"backbone\.stage2\.1\.pool"):
         architecture("small_images").network(10).output_shape((1, 3, 3))
 
 
@@ -277,7 +277,7 @@ def test_an_unknown_name_lists_near_ones() -> None:
         ("small_images", {"widths": (), "depths": ()}, "each"),
         ("fully_connected", {"hidden": (0,)}, "greater than or equal to 1"),
         ("fully_connected", {"activation": {"kind": "nope"}}, "unknown kind"),
-        ("fully_connected", {"activation": {"kind": "fully_connected"}}, "a layer was expected"),
+        ("fully_connected", {"activation": {"kind": "fully_connected"}}, "where a Layer was expected"),
         ("mnist1d_conv", {"channels": ()}, "at least 1"),
     ],
 )

@@ -144,7 +144,8 @@ def architecture(name: str, options: Mapping[str, Any] | None = None) -> Archite
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join([name, *(str(part) for part in first["loc"][:1])])
-        raise InputError(where, f"{first['msg']} (got {str(first.get('input'))[:80]})", _hint(first["type"])) from None
+        cause = f"{first['msg'].removeprefix('Value error, ')} (got {str(first.get('input'))[:80]})"
+        raise InputError(where, cause, _hint(first["type"])) from None
 
 
 def _hint(problem: str) -> str:

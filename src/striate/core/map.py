@@ -63,6 +63,10 @@ class Map:
         """The map that leaves a source of ``size`` pixels as it is."""
         return cls(np.eye(len(size) + 1), size)
 
+    def leaves(self, size: tuple[int, ...]) -> bool:
+        """Whether a source of ``size`` pixels stays exactly as and where it is."""
+        return self.canvas == tuple(size) and bool((self.matrix == np.eye(len(size) + 1)).all())
+
     @classmethod
     def aligned(
         cls, axes: tuple[AxisMap, ...], canvas: tuple[int, ...], fill: Fill = 0.0, kind: Filter = "linear"

@@ -9,6 +9,7 @@ Random ones are drawn in :mod:`striate.data.augment`. Axes may be counted from t
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -40,6 +41,12 @@ def _axis(axis: int, axes: int, where: str) -> int:
     return axis % axes
 
 
+@lru_cache(maxsize=256)
+def _map_of(transform: "Transform", size: tuple[int, ...]) -> Map:
+    """The transform's map, kept because the samples of a set mostly have one size."""
+    return transform.map(size)
+
+
 class Transform(Spec):
     """Base of the fixed transforms. A subclass says how coordinates move, or what happens to values, or both."""
 
@@ -53,11 +60,14 @@ class Transform(Spec):
 
     def images(self, images: Tensor) -> Tensor:
         """A batch of images (B, C, *spatial), all of one size, moved and changed alike."""
-        return move_images(images, [self.map(tuple(images.shape[2:]))])
+        by = self.map(tuple(images.shape[2:]))
+        return images if by.leaves(tuple(images.shape[2:])) else move_images(images, [by])
 
     def __call__(self, sample: Sample) -> Sample:
         """The sample with its image and every target moved."""
-        by = self.map(sample.size)
+        by = _map_of(self, sample.size)
+        if by.leaves(sample.size) and type(self).images is Transform.images:
+            return sample
         targets = {name: one.move(by) for name, one in sample.targets.items()}
         return Sample(self.images(sample.image[None])[0], targets, sample.name, sample.group)
 

@@ -146,7 +146,8 @@ class Reader(ABC):
         self.multi_label = collection.labels is not None and collection.labels.ndim == 2
         self.skipped: list[tuple[str, str]] = list(collection.skipped)
         self.splits: dict[str, NDArray[np.int64]] = dict(collection.splits) or {ALL: np.arange(len(collection.images))}
-        self.settled = self.options.replace(**collection.settled)
+        several = {} if collection.labels is None else {"multi_label": self.multi_label}
+        self.settled = self.options.replace(**{**several, **collection.settled})
         self._demand_samples()
         self._digest = self._digested(collection)
 
@@ -220,7 +221,9 @@ class Reader(ABC):
             raise InputError(
                 error.filename or self.path, said(error), "leave the data alone while it is read"
             ) from None
-        return combined(self.format, self.options.to_json(), list(self.classes), len(self), files)
+        # As they settled, so that data read as a model's data was read is found to be the same data.
+        options = self.settled.replace(minimum_classes=0, classes=()).to_json()
+        return combined(self.format, options, list(self.classes), len(self), files)
 
     def _renamed(self, classes: tuple[str, ...]) -> tuple[str, ...]:
         names = self.options.classes

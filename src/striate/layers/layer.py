@@ -65,9 +65,7 @@ class Layer(Spec):
         """Shapes of every output: the main one under '' and the parts by name, in one pass."""
         return {"": self.output_shape(*inputs), **self.parts(*inputs)}
 
-    def leaves(
-        self, *inputs: Shape, name: str = "", sources: tuple[str, ...] = ("input",)
-    ) -> Iterator[LayerRow]:
+    def leaves(self, *inputs: Shape, name: str = "", sources: tuple[str, ...] = ("input",)) -> Iterator[LayerRow]:
         """The leaf layers in order of computation; a leaf yields itself, a composite its rows."""
         yield LayerRow(
             name=name,

@@ -73,7 +73,7 @@ def error_curves(histories: Mapping[str, History], caption: str = "") -> Figure:
 
 
 def loss_curves(histories: Mapping[str, History], caption: str = "") -> Figure:
-    """Loss against step on a logarithmic axis, drawn as :func:`error_curves` from ``train_loss``, ``test_loss``, ..."""
+    """Loss against step (``train_loss``, ``test_loss``, ...); logarithmic where it falls more than tenfold."""
     return _curves(histories, "loss", "loss", "{:.3g}", caption, logarithmic=True)
 
 
@@ -280,7 +280,7 @@ def _curves(
 
     with drawing(FULL, 3.9) as figure:
         axes = figure.add_subplot()
-        ends, kinds, highest = [], dict[str, str](), 0.0
+        ends, kinds, seen = [], dict[str, str](), np.empty(0)
         for number, (name, run) in enumerate(histories.items()):
             colour = SERIES[number % len(SERIES)]
             parts = {part: run[f"{part}_{what}"] for part in _PARTS if run.get(f"{part}_{what}")}
@@ -291,16 +291,17 @@ def _curves(
                 kinds[style] = _PARTS[part]
                 axes.plot(run["step"], values, color=colour, linestyle=style, linewidth=1.7 if style == "-" else 1.0)
                 finite = values[np.isfinite(values)]
-                if finite.size:
-                    highest = max(highest, float(finite.max()))
+                seen = np.concatenate([seen, finite])
                 if part == solid and finite.size:
                     ends.append((float(run["step"][-1]), float(finite[-1]), name, colour))
-        if logarithmic and ends:
+        # Within one power of ten a logarithmic axis would have no numbers on it.
+        logarithmic = logarithmic and bool(ends) and bool((seen > 0).any()) and seen.max() > 10 * seen[seen > 0].min()
+        if logarithmic:
             axes.set_yscale("log", nonpositive="mask")
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axes.minorticks_off()
         else:
-            axes.set_ylim(0, highest * 1.05 or 1.0)
+            axes.set_ylim(0, float(seen.max(initial=0.0)) * 1.05 or 1.0)
         _plain_axes(axes, "step", axis)
         axes.set_xlim(0, max((x for x, *_ in ends), default=1.0))
         _thousands(axes)

@@ -1,0 +1,48 @@
+"""``striate predict``."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from striate.cli.say import Show, progress_bar, say
+
+if TYPE_CHECKING:
+    from striate.inference.inputs import Inputs
+
+
+def predict(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model file, or a run folder.")],
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUTS...", help="Files, folders, globs, NPZ or CSV.")],
+    out: Annotated[Path | None, typer.Option(help="File to write; default: standard output.")] = None,
+    form: Annotated[str | None, typer.Option("--form", help="csv or jsonl; default by the file, else csv.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Samples at a time.")] = 64,
+) -> None:
+    """Predict for files, folders, globs, NPZ or CSV; writes CSV or JSON lines. What cannot be read is listed.
+
+    Example: [bold]striate predict runs/photos 'new/*.jpg' --out answers.csv[/bold]
+    """
+    from striate.core.errors import InputError
+    from striate.inference.predictor import load
+    from striate.inference.writing import write_records
+
+    predictor = load(model)
+    samples = predictor.open(inputs)
+    with progress_bar() as show:
+        records = _shown(predictor.predict_samples(samples, batch, samples.skip), samples, show)
+        written = write_records(records, out, form, [*samples.paths, predictor.source])
+    if not written:
+        name, reason = samples.skipped[0] if samples.skipped else (inputs[0], "it holds no sample")
+        more = f" (and {len(samples.skipped) - 1} more that cannot be used)" if len(samples.skipped) > 1 else ""
+        raise InputError(name, f"{reason}{more}", "give at least one input that can be read")
+    say(f"{written} predicted, {len(samples.skipped)} skipped")
+    for name, reason in samples.skipped:
+        say(f"  skipped {name}: {reason}")
+
+
+def _shown(records: Iterable[dict[str, Any]], samples: "Inputs", show: Show) -> Iterator[dict[str, Any]]:
+    """The records, with progress shown as they pass."""
+    for done, record in enumerate(records, start=1):
+        show(done + len(samples.skipped), max(samples.expected, done + len(samples.skipped)), "predicting")
+        yield record

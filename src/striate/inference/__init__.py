@@ -1,0 +1,1 @@
+"""The only inference path: the predictor, and evaluation with it."""

@@ -1,0 +1,230 @@
+"""The lecture's headline on MNIST-1D: a convolutional network of 2,050 parameters against fully connected ones.
+
+Recipe, as in the lecture: 100,000 steps of SGD without momentum, learning rate 0.01, batches of 100, the 4,000
+training signals as they are, tested on the other 1,000. Four networks; each is an ordinary run in a folder of its own,
+several at a time, and an interrupted demo continues where it was.
+"""
+
+import multiprocessing
+import os
+import signal
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from multiprocessing.sharedctypes import Synchronized
+from pathlib import Path
+from typing import Any
+
+from striate.analysis.summary import summary
+from striate.core import modelfile
+from striate.core.errors import InputError
+from striate.inference.predictor import MODEL_NAME
+from striate.layers.layer import Layer
+from striate.recipes.experiment import ArchitectureSettings, Experiment
+from striate.recipes.run import PLAN_NAME, REPORT_NAME, resume_run, train_experiment
+from striate.recipes.sources import DataSettings
+from striate.report.records import Table
+from striate.training.interruption import Interrupted, deaf_to_ctrl_c, stop_on_signals
+from striate.training.optim import SGD
+from striate.training.schedule import Constant
+from striate.training.settings import TrainingSettings
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One network of the demo: its name in tables, and its architecture with options."""
+
+    key: str
+    title: str
+    architecture: str
+    options: dict[str, Any]
+
+
+CONTENDERS = (
+    Contender("conv", "convolutional", "mnist1d_conv", {}),
+    Contender("dense-480", "fully conn. 285-135-60", "fully_connected", {"hidden": (285, 135, 60)}),
+    Contender("dense-725", "fully conn. 360-365", "fully_connected", {"hidden": (360, 365)}),
+    Contender("permuted", "convolutional, permuted", "mnist1d_conv_permuted", {}),
+)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished run of the demo, read back from its model file. Errors are fractions of wrong answers."""
+
+    contender: Contender
+    seed: int
+    model: modelfile.ModelFile
+
+    @property
+    def curve(self) -> dict[str, list[float]]:
+        """``step``, ``train_error`` and ``test_error``, of one length."""
+        rows = self.model.experiment["history"]["validations"]
+        return {
+            "step": [row["step"] for row in rows],
+            "train_error": [1 - row["train/top1"] for row in rows],
+            "test_error": [1 - row["test/top1"] for row in rows],
+        }
+
+    @property
+    def seconds(self) -> float:
+        """Time of the training steps and measurements."""
+        return float(self.model.experiment["history"]["seconds"])
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """All runs, and where the report is."""
+
+    runs: tuple[Trained, ...]
+    steps: int
+    report: Path
+
+    def of(self, contender: Contender) -> list[Trained]:
+        """The runs of one network, by seed."""
+        return [run for run in self.runs if run.contender == contender]
+
+    def table(self) -> Table:
+        """One row a network: parameters, multiply-adds, errors with their spread over the seeds, time."""
+        rows = []
+        for contender in CONTENDERS:
+            runs = self.of(contender)
+            network = Layer.from_json(runs[0].model.network)
+            total = summary(network, runs[0].model.input_shape)
+            rows.append(
+                (
+                    contender.title,
+                    total.parameters,
+                    total.multiply_adds,
+                    spread([run.curve["train_error"][-1] for run in runs]),
+                    spread([run.curve["test_error"][-1] for run in runs]),
+                    f"{statistics.mean(run.seconds for run in runs):.0f} s",
+                )
+            )
+        seeds = len(self.of(CONTENDERS[0]))
+        manner = "one seed" if seeds == 1 else f"mean and standard deviation over {seeds} seeds"
+        columns = ("network", "parameters", "multiply-adds", "train error", "test error", "time")
+        note = (
+            f"MNIST-1D after {self.steps:,} steps of SGD, {manner}. Multiply-adds are per signal, biases not counted."
+        )
+        return Table(columns, tuple(rows), ("left", "right", "right", "right", "right", "right"), note, 0)
+
+    def lines(self) -> list[str]:
+        """Where to look next."""
+        return [f"report: {self.report}"]
+
+
+def spread(values: list[float]) -> str:
+    """Percent of a fraction: the one value, or mean and sample standard deviation of several."""
+    if len(values) == 1:
+        return f"{100 * values[0]:.1f} %"
+    return f"{100 * statistics.mean(values):.1f} ± {100 * statistics.stdev(values):.1f} %"
+
+
+def run_demo(
+    out: Path,
+    *,
+    seeds: int = 1,
+    steps: int = 100_000,
+    jobs: int | None = None,
+    say: Callable[[str], None] = lambda line: None,
+    show: Callable[[int, int, str], None] = lambda done, total, seen: None,
+) -> DemoResult:
+    """Train every network with every seed, then write ``out/report.html``.
+
+    Errors: ``InputError`` when a training fails; ``Interrupted`` after SIGINT or SIGTERM, with checkpoints written.
+    """
+    from striate.recipes.demo_report import write_demo_report  # it reads this file's names
+
+    tasks = [(contender, seed) for seed in range(seeds) for contender in CONTENDERS]
+    folders = [out / "networks" / f"{contender.key}-seed{seed}-{steps}" for contender, seed in tasks]
+    # The largest networks first: the last ones to finish are then small, and no core idles for long.
+    order = sorted(range(len(tasks)), key=lambda place: sum(tasks[place][0].options.get("hidden", ())), reverse=True)
+    waiting = [place for place in order if not (folders[place] / REPORT_NAME).exists()]  # what a run writes last
+    if len(waiting) < len(tasks):
+        say(f"{len(tasks) - len(waiting)} of {len(tasks)} networks are trained already in {out / 'networks'}")
+    limit = jobs or os.cpu_count() or 1
+    if waiting:
+        say(f"training {len(waiting)} networks for {steps:,} steps each, {min(limit, len(waiting))} at a time")
+        _train_all([(*tasks[place], folders[place]) for place in waiting], steps, limit, show)
+    runs = tuple(
+        Trained(contender, seed, modelfile.load(folder / MODEL_NAME))
+        for (contender, seed), folder in zip(tasks, folders, strict=True)
+    )
+    result = DemoResult(runs, steps, out / "report.html")
+    say("writing the report")
+    write_demo_report(result)
+    return result
+
+
+def _train_all(
+    work: list[tuple[Contender, int, Path]], steps: int, limit: int, show: Callable[[int, int, str], None]
+) -> None:
+    """Run the trainings in processes of their own, ``limit`` at a time, and show their steps together."""
+    context = multiprocessing.get_context("spawn")
+    counters = [context.Value("q", 0) for _ in work]
+    running: dict[int, BaseProcess] = {}
+    following, total = 0, steps * len(work)
+    with stop_on_signals() as stop:
+        try:
+            while following < len(work) or running:
+                while following < len(work) and len(running) < limit and stop.number is None:
+                    contender, seed, folder = work[following]
+                    arguments = (contender, seed, steps, folder, counters[following])
+                    process: BaseProcess = context.Process(target=_train_one, args=arguments, name=folder.name)
+                    with deaf_to_ctrl_c():
+                        process.start()
+                    running[following] = process
+                    following += 1
+                time.sleep(0.2)
+                for place, process in list(running.items()):
+                    if process.exitcode is not None:
+                        del running[place]
+                        if process.exitcode != 0 and stop.number is None:
+                            raise InputError(work[place][2], "this training failed", "see the line above")
+                names = ", ".join(work[place][0].title for place in running)
+                show(sum(counter.value for counter in counters), total, names)
+                if stop.number is not None:
+                    raise Interrupted(stop.number, sum(counter.value for counter in counters))
+        finally:
+            for process in running.values():
+                if process.pid is not None and process.exitcode is None:
+                    os.kill(process.pid, signal.SIGTERM)
+            for process in running.values():
+                process.join(30)
+
+
+def _train_one(contender: Contender, seed: int, steps: int, folder: Path, counter: "Synchronized[int]") -> None:
+    """The body of a training process: an ordinary run, new or continued."""
+    experiment = Experiment(
+        data=DataSettings(path="mnist1d", validation=0.0, normalise=False),
+        architecture=ArchitectureSettings(name=contender.architecture, options=contender.options),
+        training=TrainingSettings(
+            steps=steps,
+            batch=100,
+            optimiser=SGD(rate=0.01, momentum=0.0, weight_decay=0.0),
+            schedule=Constant(),
+            augmented=False,
+            seed=seed,
+            precision="float32",
+            validate_every=max(1, steps // 40),
+            threads=1,
+        ),
+    )
+
+    def show(done: int, total: int, seen: str) -> None:
+        counter.value = done
+
+    try:
+        if (folder / PLAN_NAME).exists():
+            resume_run(folder, show=show)
+        else:
+            train_experiment(experiment, folder, watch=("test", "train"), show=show)
+    except Interrupted as stopped:
+        raise SystemExit(stopped.exit_code) from None
+    except KeyboardInterrupt:  # a second one, for the impatient
+        raise SystemExit(128 + signal.SIGINT) from None
+    except InputError as error:
+        raise SystemExit(f"striate: {error}") from None

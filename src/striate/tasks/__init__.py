@@ -1,0 +1,1 @@
+"""Tasks, one file each: target kind, head, loss, decoding and metrics."""

@@ -1,0 +1,231 @@
+"""How a step is computed on this machine: what there is, is timed for a moment, and the fastest is taken and said."""
+
+import copy
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from striate.core.errors import InputError
+from striate.core.sample import Batch
+from striate.data.loader import Loader
+from striate.layers.layer import Layer
+from striate.tasks.task import Task
+from striate.training.chain import ChainStep, chain_rows
+from striate.training.optim import SGD
+from striate.training.settings import Precision, StepKind, TrainingSettings
+from striate.training.step import MEMORY_FORMATS, BlockStep, GeneralStep, backward, lay_out_weights
+
+GAIN = 1.1
+"""How many times faster than the plain way another must be to be taken."""
+
+
+def make_step(
+    kind: StepKind,
+    *,
+    network: Layer,
+    module: nn.Module,
+    task: Task,
+    loader: Loader,
+    optimiser: torch.optim.Optimizer,
+    settings: TrainingSettings,
+    total: int,
+    precision: str,
+) -> BlockStep:
+    """The step of this kind for a network and its module. Errors: ``InputError`` for a chain step that does not fit."""
+    if kind != "chain":
+        return GeneralStep(
+            module=module,
+            task=task,
+            batch_at=loader.batch,
+            optimiser=optimiser,
+            rate=settings.optimiser.rate,
+            schedule=settings.schedule,
+            total=total,
+            seed=settings.seed,
+            clip=settings.clip,
+            precision=precision,
+        )
+    _demand_chain(chain_misfit(network, task, loader, settings, precision))
+    rows, labels = chain_rows(network, loader.shape, loader.batch_size), _labels(loader, task)
+    assert rows is not None and labels is not None and loader.images is not None
+    assert isinstance(settings.optimiser, SGD) and task.softmax_smoothing is not None
+    return ChainStep(
+        module=module,
+        rows=rows,
+        images=loader.images,
+        labels=labels,
+        order=loader.order,
+        batch=loader.batch_size,
+        smoothing=task.softmax_smoothing,
+        optimiser=optimiser,
+        settings=settings.optimiser,
+        schedule=settings.schedule,
+        total=total,
+    )
+
+
+def chain_misfit(network: Layer, task: Task, loader: Loader, settings: TrainingSettings, precision: str) -> str | None:
+    """Why the chain step would not compute what the general one does, or None where it does."""
+    if precision != "float32":
+        return f"it computes in float32, not in {precision}"
+    if loader.device.type != "cpu" or loader.world != 1:
+        return "it runs in one process on the CPU"
+    if not loader.normalised:
+        return "the samples are augmented, or too many for memory"
+    if not isinstance(settings.optimiser, SGD) or settings.clip is not None:
+        return "it knows SGD without clipping"
+    if task.softmax_smoothing is None or _labels(loader, task) is None:
+        return "it knows the plain cross-entropy of one class a sample"
+    if chain_rows(network, loader.shape, loader.batch_size) is None:
+        return "the network is not a small chain of plain convolutions, ReLU and linear layers"
+    return None
+
+
+def _demand_chain(misfit: str | None) -> None:
+    if misfit:
+        raise InputError("training.step", f"the chain step cannot be used: {misfit}", "leave it to auto")
+
+
+def _labels(loader: Loader, task: Task) -> Tensor | None:
+    """The class numbers of all samples, where those are the target."""
+    held = (loader.targets or {}).get(task.target)
+    return held if isinstance(held, Tensor) and held.dtype == torch.int64 and held.ndim == 1 else None
+
+
+def choose_step(
+    network: Layer,
+    module: nn.Module,
+    task: Task,
+    loader: Loader,
+    settings: TrainingSettings,
+    precision: str,
+    say: Callable[[str], None],
+) -> StepKind:
+    """The kind of step that is asked for; for "auto" the chain step where it fits and is faster, said aloud.
+
+    Errors: ``InputError`` when the chain step is asked for and does not fit.
+    """
+    misfit = chain_misfit(network, task, loader, settings, precision)
+    if settings.step == "chain":
+        _demand_chain(misfit)
+    if settings.step != "auto":
+        return settings.step
+    if misfit:
+        return "general"
+    seconds: dict[StepKind, list[float]] = {"general": [], "chain": []}
+    steps: dict[StepKind, BlockStep] = {}
+    for kind in seconds:
+        copied = copy.deepcopy(module)
+        steps[kind] = make_step(
+            kind,
+            network=network,
+            module=copied,
+            task=task,
+            loader=loader,
+            optimiser=settings.optimiser.build(copied),
+            settings=settings,
+            total=1000,
+            precision=precision,
+        )
+    for _ in range(4):  # in turn, so that both meet the same noise; the first round warms up
+        for kind, step in steps.items():
+            started = time.perf_counter()
+            step.run(0, 20)
+            seconds[kind].append(time.perf_counter() - started)
+    ratio = min(seconds["general"][1:]) / min(seconds["chain"][1:])
+    chosen: StepKind = "chain" if ratio > GAIN else "general"
+    say(f"step: {chosen} (the chain step is {ratio:.1f} times as fast as the general one here)")
+    return chosen
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 in hardware; emulated it is slower than float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capabilities = torch.backends.cpu.get_cpu_capability()
+    flags = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return "AVX512" in capabilities and bool(flags.get("avx512_bf16") or flags.get("amx_bf16"))
+
+
+def choose_threads(
+    asked: int | None,
+    module: nn.Module,
+    task: Task,
+    batch_at: Callable[[int], Batch],
+    say: Callable[[str], None],
+    repeats: int = 3,
+) -> int:
+    """The number of processor threads that is asked for; for None all that torch takes, unless one is about as fast:
+    a small network gains nothing from more, and loses much where other programs use the same cores."""
+    available = torch.get_num_threads()
+    if asked is not None or available == 1:
+        return asked or 1
+    batch, seconds = batch_at(0), dict[int, float]()
+    try:
+        for count in (available, 1):
+            torch.set_num_threads(count)
+            seconds[count] = _seconds(copy.deepcopy(module).train(), task, batch, "float32", repeats)
+    finally:
+        torch.set_num_threads(available)
+    ratio = seconds[1] / seconds[available]
+    chosen = available if ratio > GAIN else 1
+    say(f"threads: {chosen} ({available} are {ratio:.1f} times as fast as one here)")
+    return chosen
+
+
+@contextmanager
+def restored_threads() -> Iterator[None]:
+    """Whatever number of threads is set inside, the one before holds again afterwards."""
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        if torch.get_num_threads() != before:
+            torch.set_num_threads(before)
+
+
+def choose_precision(
+    asked: Precision,
+    module: nn.Module,
+    task: Task,
+    batch_at: Callable[[int], Batch],
+    say: Callable[[str], None],
+    repeats: int = 3,
+) -> Precision:
+    """The precision that is asked for; for "auto" a few forward and backward passes of a copy of the network are timed
+    in each the device offers, the fastest wins if it is clearly faster than plain float32, and the choice is said.
+
+    Errors: ``InputError`` for a channels-last layout of inputs that have none.
+    """
+    batch = batch_at(0)
+    if asked.endswith("channels-last") and batch.images.ndim not in MEMORY_FORMATS:
+        raise InputError("training.precision", f"{asked}: signals have no such layout", "use float32 or auto")
+    if asked != "auto":
+        return asked
+    candidates: list[Precision] = ["float32"]
+    if batch.images.ndim in MEMORY_FORMATS:
+        candidates.append("float32 channels-last")
+        if has_bfloat16(batch.images.device):
+            candidates.append("bfloat16 channels-last")
+    if len(candidates) == 1:
+        return candidates[0]
+    seconds = {name: _seconds(copy.deepcopy(module).train(), task, batch, name, repeats) for name in candidates}
+    best = min(seconds, key=lambda name: seconds[name])
+    chosen: Precision = best if seconds["float32"] > GAIN * seconds[best] else "float32"
+    ratios = ", ".join(f"{name} {seconds['float32'] / seconds[name]:.2f}x" for name in candidates[1:])
+    say(f"precision: {chosen} (timed against plain float32: {ratios})")
+    return chosen
+
+
+def _seconds(module: nn.Module, task: Task, batch: Batch, precision: str, repeats: int) -> float:
+    """Median seconds of a pass after one to warm up."""
+    module = lay_out_weights(module, precision, tuple(batch.images.shape[1:]))
+    times = []
+    for _ in range(repeats + 1):
+        started = time.perf_counter()
+        float(backward(module, task, batch, precision))
+        times.append(time.perf_counter() - started)
+    return sorted(times[1:])[repeats // 2]

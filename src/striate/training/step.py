@@ -1,0 +1,113 @@
+"""How a block of steps is run. The loop hands over a first step and a count, and gets back one loss a step.
+
+Step k is a pure function of (weights, optimiser state, data, seed, k): the batch comes from the loader by its number,
+and torch's generator is seeded from (seed, k) before it for what is random inside the network.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from striate.core.random import torch_seed
+from striate.core.sample import Batch
+from striate.tasks.task import Task
+from striate.training.optim import set_rate
+from striate.training.schedule import Schedule
+
+MEMORY_FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
+"""Channels-last layouts by the number of dimensions of a batch; 1-D signals have none."""
+
+
+class BlockStep(Protocol):
+    """Runs steps ``first`` to ``first + count - 1``; returns the mean training loss of each, (count,) float32."""
+
+    def run(self, first: int, count: int) -> Tensor:
+        """Run the block. Weights and optimiser state are changed in place."""
+
+
+class GeneralStep:
+    """Forward, loss, backward and update by autograd, for any network and task.
+
+    ``batch_at(k)`` gives the batch of step k on the device. ``precision`` is ``float32``, ``float32 channels-last`` or
+    ``bfloat16 channels-last``. ``rate`` is multiplied by the schedule's factor. ``clip`` bounds the norm of the
+    gradient of all weights together (Pascanu et al. 2013, arXiv:1211.5063).
+    """
+
+    def __init__(
+        self,
+        *,
+        module: nn.Module,
+        task: Task,
+        batch_at: Callable[[int], Batch],
+        optimiser: torch.optim.Optimizer,
+        rate: float,
+        schedule: Schedule,
+        total: int,
+        seed: int,
+        clip: float | None = None,
+        precision: str = "float32",
+    ) -> None:
+        self.module = module
+        self.task = task
+        self.batch_at = batch_at
+        self.optimiser = optimiser
+        self.schedule = schedule
+        self.total = total
+        self.seed = seed
+        self.clip = clip
+        self.precision = precision
+        self.parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        self.rate = rate
+
+    def run(self, first: int, count: int) -> Tensor:
+        """See :class:`BlockStep`."""
+        self.module.train()
+        losses = []
+        for number in range(first, first + count):
+            set_rate(self.optimiser, self.rate * self.schedule.factor(number, self.total))
+            seed_generators(torch_seed(self.seed, number))
+            batch = self.batch_at(number)
+            self.optimiser.zero_grad(set_to_none=True)
+            losses.append(backward(self.module, self.task, batch, self.precision))
+            if self.clip is not None:
+                nn.utils.clip_grad_norm_(self.parameters, self.clip)
+            self.optimiser.step()
+        return torch.stack(losses).float().cpu()
+
+
+def seed_generators(seed: int) -> None:
+    """Seed torch's generators on the processor and, where there is one in use, the accelerator."""
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
+
+
+def backward(module: nn.Module, task: Task, batch: Batch, precision: str) -> Tensor:
+    """Leave the gradient of the batch's mean loss in the weights; returns that loss, detached."""
+    images = lay_out(batch.images, precision)
+    if precision.startswith("bfloat16"):
+        with torch.autocast(images.device.type, torch.bfloat16):
+            raw = module(images)
+        raw = raw.float()
+    else:
+        raw = module(images)
+    total, count = task.loss(raw, batch.targets[task.target])
+    loss = total / count
+    loss.backward()
+    return loss.detach()
+
+
+def lay_out(images: Tensor, precision: str) -> Tensor:
+    """The batch in the memory layout that the precision's name asks for."""
+    if precision.endswith("channels-last"):
+        return images.contiguous(memory_format=MEMORY_FORMATS[images.ndim])
+    return images
+
+
+def lay_out_weights(module: nn.Module, precision: str, input_shape: tuple[int, ...]) -> nn.Module:
+    """The module, changed in place, with its kernels in the layout that the precision asks for, for inputs (C, *S)."""
+    if precision.endswith("channels-last"):
+        return module.to(memory_format=MEMORY_FORMATS[1 + len(input_shape)])
+    return module

@@ -1,0 +1,124 @@
+"""What is chosen where an experiment leaves it open, and that what is given goes before it."""
+
+from typing import Any
+
+import pytest
+
+from striate.architectures.backbone import architecture, named_architectures
+from striate.data.augment import Augment
+from striate.layers.layer import Shape
+from striate.recipes.defaults import architecture_for, augment_for, epochs_for, training_for
+from striate.training.optim import SGD, AdamW
+from striate.training.schedule import Constant, OneCycle
+from striate.training.settings import TrainingSettings
+
+SHAPES: tuple[Shape, ...] = ((1, 40), (12, 1000), (1, 28, 28), (3, 64, 64), (3, 65, 65), (3, 128, 128), (1, 16, 16, 16))
+
+
+@pytest.mark.parametrize(
+    "shape, name",
+    [
+        ((1, 40), "small_signals"),
+        ((1, 28, 28), "small_images"),
+        ((3, 64, 64), "small_images"),
+        ((3, 64, 65), "resnet18"),
+        ((1, 80, 80, 80), "small_images"),
+    ],
+)
+def test_the_network_suits_the_samples(shape: Shape, name: str) -> None:
+    assert architecture_for(shape) == name
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_default_network_takes_the_samples(shape: Shape) -> None:
+    assert architecture_for(shape) in named_architectures()
+    assert architecture(architecture_for(shape)).network(7).output_shape(shape) == (7,)
+
+
+@pytest.mark.parametrize("samples, epochs", [(1, 100), (5_400, 100), (54_000, 10), (27_000, 20), (10**7, 10)])
+def test_small_sets_are_seen_more_often(samples: int, epochs: float) -> None:
+    assert epochs_for((1, 28, 28), samples) == epochs
+
+
+@pytest.mark.parametrize("samples", [1, 2, 7, 100, 100_000])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_nothing_is_left_open(shape: Shape, samples: int) -> None:
+    settings = training_for(TrainingSettings(), shape, samples)
+    assert 1 <= settings.batch <= max(1, samples)
+    assert settings.total_steps(samples) >= 1 and settings.augment is not None and settings.rate is None
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"steps": 5},
+        {"epochs": 3.0},
+        {"batch": 17},
+        {"optimiser": AdamW(rate=0.1)},
+        {"schedule": Constant()},
+        {"augment": Augment(cutout=2)},
+        {"augmented": False},
+        {"patience": 3, "keep": "last", "clip": 1.0, "seed": 5, "precision": "float32", "threads": 1},
+    ],
+    ids=str,
+)
+def test_what_is_given_goes_before_the_default(given: dict[str, Any]) -> None:
+    settings = training_for(TrainingSettings(**given), (1, 28, 28), 1000)
+    plain = training_for(TrainingSettings(), (1, 28, 28), 1000)
+    changed = {name for name in TrainingSettings.model_fields if getattr(settings, name) != getattr(plain, name)}
+    assert {name: getattr(settings, name) for name in given} == given
+    assert changed <= given.keys() | ({"epochs"} if "steps" in given else set())
+
+
+def test_steps_go_in_place_of_epochs() -> None:
+    settings = training_for(TrainingSettings(steps=7), (1, 40), 1000)
+    assert settings.epochs is None and settings.total_steps(1000) == 7
+
+
+def test_none_leaves_the_choice_open() -> None:
+    given = TrainingSettings(epochs=None, augment=None, steps=None, rate=None)
+    assert training_for(given, (1, 40), 1000) == training_for(TrainingSettings(), (1, 40), 1000)
+
+
+@pytest.mark.parametrize("optimiser", [SGD(rate=0.3, momentum=0.5), AdamW()])
+def test_a_rate_alone_changes_the_rate_alone(optimiser: SGD | AdamW) -> None:
+    settings = training_for(TrainingSettings(rate=0.02, optimiser=optimiser), (1, 40), 1000)
+    assert settings.optimiser == optimiser.replace(rate=0.02)
+    assert settings.rate is None
+    assert training_for(TrainingSettings(rate=0.02), (1, 40), 9).optimiser.rate == 0.02
+
+
+def test_the_default_schedule_is_one_cycle_down_to_nothing() -> None:
+    schedule = training_for(TrainingSettings(), (1, 28, 28), 1000).schedule
+    assert isinstance(schedule, OneCycle) and schedule.factor(99, 100) == 0
+
+
+@pytest.mark.parametrize(
+    "shape, flip, shift", [((1, 40), (), 3), ((1, 28, 28), (-1,), 2), ((3, 5, 90), (-1,), 1), ((1, 30, 30, 30), (), 2)]
+)
+def test_only_images_are_mirrored_and_all_are_shifted(shape: Shape, flip: tuple[int, ...], shift: int) -> None:
+    assert augment_for(shape) == Augment(flip=flip, shift=shift)
+
+
+def test_epochs_and_steps_together_are_refused() -> None:
+    with pytest.raises(ValueError, match="give either epochs or steps"):
+        TrainingSettings(epochs=1, steps=1)
+
+
+@pytest.mark.parametrize(
+    "settings, total, period",
+    [
+        (TrainingSettings(epochs=2, batch=64), 31, 16),
+        (TrainingSettings(epochs=0.001, batch=64), 1, 16),
+        (TrainingSettings(steps=5, batch=2000), 5, 1),
+        (TrainingSettings(steps=5, validate_every=3), 5, 3),
+    ],
+)
+def test_lengths_are_whole_steps(settings: TrainingSettings, total: int, period: int) -> None:
+    assert (settings.total_steps(1000), settings.validation_period(1000)) == (total, period)
+
+
+def test_the_best_weights_are_kept_where_patience_is_given() -> None:
+    assert TrainingSettings().kept == "last"
+    assert TrainingSettings(patience=3).kept == "best"
+    assert TrainingSettings(patience=3, keep="last").kept == "last"
