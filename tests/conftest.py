@@ -31,12 +31,6 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 @pytest.fixture(scope="session")
-def project_root() -> Path:
-    """The folder that holds pyproject.toml."""
-    return ROOT
-
-
-@pytest.fixture(scope="session")
 def shared_data() -> Callable[[str], Path]:
     """Gives the path of a real data set by its folder name, or skips the test with the reason.
 
@@ -51,15 +45,6 @@ def shared_data() -> Callable[[str], Path]:
         return path
 
     return find
-
-
-@pytest.fixture(scope="session")
-def fashion_mnist() -> Path:
-    """The folder with the four Fashion-MNIST IDX files (Debian package dataset-fashion-mnist), or a skip."""
-    folder = Path("/usr/share/datasets/fashion-mnist")
-    if not any(folder.glob("train-images*")):
-        pytest.skip(f"Fashion-MNIST is not in {folder} (apt-get install dataset-fashion-mnist)")
-    return folder
 
 
 @pytest.fixture(scope="session")

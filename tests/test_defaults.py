@@ -35,7 +35,7 @@ def test_the_default_network_takes_the_samples(shape: Shape) -> None:
     assert architecture(architecture_for(shape)).network(7).output_shape(shape) == (7,)
 
 
-@pytest.mark.parametrize("samples, epochs", [(1, 100), (5_400, 100), (54_000, 10), (27_000, 20), (10**7, 10)])
+@pytest.mark.parametrize("samples, epochs", [(1, 100), (4_300, 100), (54_000, 8), (21_500, 20), (10**7, 8)])
 def test_small_sets_are_seen_more_often(samples: int, epochs: float) -> None:
     assert epochs_for((1, 28, 28), samples) == epochs
 

@@ -5,7 +5,7 @@ JSON form is an object with a ``kind`` tag that names the class, and an unknown 
 
 pydantic alone writes a field declared as a base class with the base class's fields only, so that a tuple of specs
 becomes a list of empty objects. A field declared as an abstract spec (``Layer``, ``Transform``) therefore validates
-through the registry of kinds and serialises as the real type; :data:`AnySpec` does so for a spec of any kind.
+through the registry of kinds and serialises as the real type. A field declared as a concrete spec holds just that.
 """
 
 import difflib
@@ -16,9 +16,9 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import partial
 from types import ModuleType
-from typing import Annotated, Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, PlainSerializer, PlainValidator, ValidationError
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, core_schema
 
 from striate.core.errors import InputError
@@ -166,9 +166,6 @@ def _validate(value: object, base: type[Spec] = Spec) -> Spec:
         raise ValueError(f"a {spec.kind!r} came where a {base.__name__} was expected")
     return spec
 
-
-AnySpec = Annotated[Spec, PlainValidator(_validate), PlainSerializer(lambda spec: spec.to_json())]
-"""Type of a field that holds a spec of any kind (use it for fields, tuples and mappings of specs)."""
 
 Kind = TypeVar("Kind", bound=Spec)
 

@@ -20,9 +20,9 @@ def architecture_for(input_shape: Shape) -> str:
 
 
 def epochs_for(input_shape: Shape, samples: int) -> float:
-    """Passes over so many training samples: from 10 for large sets to 100 for small ones, fewer for large images."""
-    seen = 540_000 if architecture_for(input_shape) != "resnet18" else 100_000
-    return float(min(100, max(10, round(seen / max(samples, 1)))))
+    """Passes over so many training samples: from 8 for large sets to 100 for small ones, fewer for large images."""
+    seen = 430_000 if architecture_for(input_shape) != "resnet18" else 100_000
+    return float(min(100, max(8, round(seen / max(samples, 1)))))
 
 
 def training_for(given: TrainingSettings, input_shape: Shape, samples: int) -> TrainingSettings:
