@@ -86,14 +86,14 @@ def prepare(
     place = Path(folder)
     digest = fingerprint(reader, preprocessing)
     if (place / INDEX).exists():  # without the lock: finished shards may lie where nothing can be written
-        return _opened(place, digest, reader)
+        return _told(_opened(place, digest, reader), say)
     try:
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(place, f"the folder cannot be made ({error.strerror})", "give another folder") from None
     with held(place, say):
         if (place / INDEX).exists():
-            return _opened(place, digest, reader)
+            return _told(_opened(place, digest, reader), say)
         _demand_own(place)
         remove_stale(place, disk)
         schema, done = continued(place, digest, len(reader), say)
@@ -114,7 +114,11 @@ def prepare(
     for number in range(len(done.files)):
         (place / aside_name(number)).unlink(missing_ok=True)
     (place / PLAN).unlink(missing_ok=True)
-    shards = Shards.open(place)
+    return _told(Shards.open(place), say)
+
+
+def _told(shards: Shards, say: Say) -> Shards:
+    """The shards, after saying what was skipped or noted when they were made: also where they are only opened."""
     if shards.skipped:
         name, reason = shards.skipped[0]
         say(f"{len(shards.skipped)} skipped, all listed in the report; first: {name}: {reason}")
