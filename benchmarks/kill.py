@@ -27,6 +27,7 @@ name = "mnist1d_conv"
 steps = {steps}
 batch = 100
 precision = "float32"
+step = "general"
 threads = 1
 checkpoint_every = 200
 validate_every = 500
@@ -40,7 +41,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     print(f"estimated: {arguments.kills * 10 / 3600:.2f} hours", flush=True)
-    steps = 400 * arguments.kills
+    steps = 300 * arguments.kills
     rng = np.random.default_rng(arguments.seed)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -60,8 +61,12 @@ def main() -> int:
                 text=True,
             )
             if kills < arguments.kills:
-                # Half of the kills fall into start-up and the first checkpoints, half into the seconds after.
-                time.sleep(float(rng.uniform(1.0, 4.0) if kills % 2 else rng.uniform(3.0, 9.0)))
+                # Half of the kills fall into start-up, half anywhere after a checkpoint of this process's own.
+                if kills % 2:
+                    time.sleep(float(rng.uniform(0.5, 5.0)))
+                else:
+                    wait_for_checkpoint(process, cut / "checkpoints")
+                    time.sleep(float(rng.uniform(0.0, 0.5)))
                 process.send_signal(signal.SIGKILL)
             output, _ = process.communicate()
             if process.returncode == 0:
@@ -76,6 +81,13 @@ def main() -> int:
     verdict = "equal" if found == expected else "DIFFERENT"
     print(f"{kills} kills; weights undisturbed {expected[:16]}, killed and resumed {found[:16]}: {verdict}")
     return 0 if found == expected else 1
+
+
+def wait_for_checkpoint(process: "subprocess.Popen[str]", folder: Path) -> None:
+    """Until the process has written a checkpoint or has ended."""
+    before = {path.name for path in folder.glob("step-*.safetensors")}
+    while process.poll() is None and not {path.name for path in folder.glob("step-*.safetensors")} - before:
+        time.sleep(0.01)
 
 
 def weights(run: Path) -> str:
