@@ -25,9 +25,12 @@ import striate
 def main() -> int:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path)
+    parser.add_argument("data", type=Path, nargs="?", default=Path("/usr/share/datasets/fashion-mnist"))
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
+    if not arguments.data.exists():
+        print(f"{arguments.data}: does not exist; install dataset-fashion-mnist or name a folder", file=sys.stderr)
+        return 2
     versions = f"striate {striate.__version__}, torch {torch.__version__}, Python {platform.python_version()}"
     print(f"estimated: {arguments.seeds / 6:.2f} hours; {os.cpu_count()} processors, {platform.machine()}, {versions}")
     accuracies = []
