@@ -13,9 +13,10 @@ from PIL import Image
 
 from striate.core.errors import InputError
 from striate.core.transform import Compose, Resize
+from striate.data.collection import ReaderOptions
 from striate.data.idx import read_idx
 from striate.data.prepare import prepare
-from striate.data.reader import ReaderOptions, open_data
+from striate.data.reader import open_data
 
 PLAIN = Compose()
 

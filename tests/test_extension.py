@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from striate.architectures.backbone import Architecture
 from striate.core.spec import kinds
-from striate.data.reader import Collection, Reader, open_data
+from striate.data.collection import Collection
+from striate.data.reader import Reader, open_data
 from striate.inference.evaluate import evaluate
 from striate.inference.predictor import load
 from striate.layers.conv import Convolution

@@ -130,7 +130,7 @@ def test_sequential_gives_every_sample_in_order_and_unaugmented(tmp_path: Path) 
 def test_sixteen_bits_reach_the_batch_exactly(tmp_path: Path) -> None:
     values = np.random.default_rng(0).integers(0, 65536, (20, 5, 8, 8)).astype(np.uint16)
     np.savez(tmp_path / "d.npz", x=values.transpose(0, 2, 3, 1), y=np.arange(20) % 2)
-    from striate.data.reader import ReaderOptions
+    from striate.data.collection import ReaderOptions
 
     reader = open_data(tmp_path / "d.npz", options=ReaderOptions(layout="NHWC"))
     shards = prepare(reader, tmp_path / "s", Compose())

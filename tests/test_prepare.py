@@ -23,8 +23,9 @@ from striate.core.sample import Boxes, Mask, Sample, Target
 from striate.core.transform import Compose, Resize
 from striate.data import prepare as prepare_module
 from striate.data import unfinished
+from striate.data.collection import Collection
 from striate.data.prepare import fingerprint, prepare
-from striate.data.reader import Collection, Reader, open_data
+from striate.data.reader import Reader, open_data
 from striate.data.record import Schema
 from striate.data.shards import Shards
 
@@ -67,7 +68,7 @@ def test_values_come_back_bit_for_bit(
 
 
 def prepare_options(layout: str) -> object:
-    from striate.data.reader import ReaderOptions
+    from striate.data.collection import ReaderOptions
 
     return ReaderOptions.model_validate({"layout": layout})
 

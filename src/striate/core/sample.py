@@ -4,7 +4,7 @@ The target kinds live in :mod:`striate.core.targets` and are importable from her
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -22,13 +22,15 @@ class Sample:
     """One signal, image or volume, ``image`` (C, *spatial) of any numeric type, with its named targets.
 
     ``name`` identifies it in lists and messages (usually the file); samples of one ``group`` (a patient, a device)
-    must not be divided between training and validation.
+    must not be divided between training and validation. ``original`` is the size in which it was annotated, before
+    anything moved it (None: its own): predictions return to it.
     """
 
     image: Tensor
     targets: dict[str, Target] = field(default_factory=dict)
     name: str = ""
     group: str | None = None
+    original: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if not 2 <= self.image.ndim <= 4:
@@ -42,16 +44,16 @@ class Sample:
     def move(self, by: Map) -> "Sample":
         """The sample on the map's canvas: the image and every target moved together."""
         image = move_images(self.image[None], [by])[0]
-        return Sample(image, {name: one.move(by) for name, one in self.targets.items()}, self.name, self.group)
+        return replace(self, image=image, targets={name: one.move(by) for name, one in self.targets.items()})
 
     def without(self, *names: str) -> "Sample":
         """The same sample without the targets of these names."""
         kept = {name: one for name, one in self.targets.items() if name not in names}
-        return Sample(self.image, kept, self.name, self.group)
+        return replace(self, targets=kept)
 
     def with_image(self, image: Tensor) -> "Sample":
         """The same sample with other pixels of the same size (a changed appearance)."""
-        return Sample(image, self.targets, self.name, self.group)
+        return replace(self, image=image)
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -142,7 +143,9 @@ class Label(Target):
 
 @dataclass(frozen=True, eq=False)
 class Boxes(Target):
-    """N boxes: ``points`` (N, 2^A, A) float64 corners and ``classes`` (N,) int64.
+    """N boxes: ``points`` (N, 2^A, A) float64 corners, ``classes`` (N,) int64 and ``ignored`` (N,) bool.
+
+    An ignored box (a crowd, an object marked as difficult) is neither learned nor held against a prediction.
 
     Moving keeps the moved corners, so that turning there and back loses nothing; :meth:`bounds` reads the smallest
     axis-aligned box around them. Corners may lie outside the canvas until :meth:`clip`. Batched: a list.
@@ -150,21 +153,31 @@ class Boxes(Target):
 
     points: Tensor
     classes: Tensor
+    ignored: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.points.ndim != 3 or self.points.shape[1] != 2 ** self.points.shape[2]:
             raise ValueError(f"corners have the shape (N, 2^A, A), got {tuple(self.points.shape)}")
         if self.classes.shape != self.points.shape[:1]:
             raise ValueError(f"{len(self.points)} boxes need as many classes, got {tuple(self.classes.shape)}")
+        ignored = torch.zeros(len(self.points), dtype=torch.bool) if self.ignored is None else self.ignored
+        if ignored.shape != self.classes.shape:
+            raise ValueError(
+                f"{len(self.points)} boxes need as many marks of being ignored, got {tuple(ignored.shape)}"
+            )
         object.__setattr__(self, "points", self.points.to(torch.float64))
         object.__setattr__(self, "classes", self.classes.to(torch.int64))
+        object.__setattr__(self, "ignored", ignored.to(self.points.device, torch.bool))
 
     @classmethod
-    def from_bounds(cls, bounds: Tensor, classes: Tensor) -> "Boxes":
-        """Boxes from ``bounds`` (N, 2A): all lows, then all highs, in array order (y0, x0, y1, x1)."""
+    def from_bounds(cls, bounds: Tensor, classes: Tensor, ignored: Tensor | None = None) -> "Boxes":
+        """Boxes from ``bounds`` (N, 2A): all lows, then all highs, in array order (y0, x0, y1, x1).
+
+        They are kept as given, also with a high below its low: :meth:`annotated` gives them back.
+        """
         numbers = bounds.to(torch.float64).cpu().numpy()
         axes = numbers.shape[1] // 2
-        return cls(torch.from_numpy(box_corners(numbers[:, :axes], numbers[:, axes:])), classes)
+        return cls(torch.from_numpy(box_corners(numbers[:, :axes], numbers[:, axes:])), classes, ignored)
 
     @property
     def axes(self) -> int:
@@ -174,6 +187,20 @@ class Boxes(Target):
     def bounds(self) -> Tensor:
         """float64 (N, 2A): the lows, then the highs, of the smallest axis-aligned boxes around the corners."""
         return torch.cat((self.points.amin(dim=1), self.points.amax(dim=1)), dim=1)
+
+    def annotated(self) -> Tensor:
+        """float64 (N, 2A): what :meth:`from_bounds` was given, lows above highs included (before any move)."""
+        return torch.cat((self.points[:, 0], self.points[:, -1]), dim=1)
+
+    def take(self, which: Tensor) -> "Boxes":
+        """Some of the boxes, by positions int64 or by truth values bool (N,)."""
+        return Boxes(self.points[which], self.classes[which], self.marks[which])
+
+    @property
+    def marks(self) -> Tensor:
+        """``ignored``, which is never None once the boxes are made."""
+        assert self.ignored is not None
+        return self.ignored
 
     def clip(self, size: tuple[int, ...], keep: float = 0.0) -> tuple["Boxes", int]:
         """The axis-aligned boxes cut to a canvas of ``size`` pixels, and how many were dropped.
@@ -186,21 +213,21 @@ class Boxes(Target):
         low, high = low.clamp(min=torch.zeros_like(limit), max=limit), high.clamp(torch.zeros_like(limit), limit)
         rest = (high - low).prod(dim=1)
         kept = (rest > 0) & (rest > keep * whole)
-        boxes = Boxes.from_bounds(torch.cat((low, high), dim=1)[kept], self.classes[kept])
+        boxes = Boxes.from_bounds(torch.cat((low, high), dim=1)[kept], self.classes[kept], self.marks[kept])
         return boxes, int((~kept).sum())
 
     def arrays(self) -> dict[str, Tensor]:
-        """``points`` and ``classes``."""
-        return {"points": self.points, "classes": self.classes}
+        """``points``, ``classes`` and ``ignored``."""
+        return {"points": self.points, "classes": self.classes, "ignored": self.marks}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Tensor]) -> "Boxes":
         """Read :meth:`arrays` back."""
-        return cls(*_take("boxes", arrays, "points", "classes"))
+        return cls(*_take("boxes", arrays, "points", "classes", "ignored"))
 
     def move(self, by: Map) -> "Boxes":
         """Every corner moves."""
-        return Boxes(_move_points(self.points, by), self.classes)
+        return Boxes(_move_points(self.points, by), self.classes, self.marks)
 
     @staticmethod
     def collate(targets: Sequence["Boxes"]) -> list["Boxes"]:
@@ -210,7 +237,8 @@ class Boxes(Target):
     @staticmethod
     def joined(targets: Sequence["Boxes"], covers: Sequence[Tensor]) -> "Boxes":
         """All the boxes; those that a later source hides are kept whole."""
-        return Boxes(torch.cat([one.points for one in targets]), torch.cat([one.classes for one in targets]))
+        points, classes = torch.cat([one.points for one in targets]), torch.cat([one.classes for one in targets])
+        return Boxes(points, classes, torch.cat([one.marks for one in targets]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -265,11 +293,12 @@ class Keypoints(Target):
     """N objects of K named points: ``points`` (N, K, A) float64, ``visible`` (N, K) bool as annotated.
 
     Moving never changes ``visible``: whether a point is on the canvas is found when it is read, by :meth:`shown`.
-    Batched: a list.
+    ``pairs`` (P, 2) int64 are the points that a mirror image exchanges (left and right eye). Batched: a list.
     """
 
     points: Tensor
     visible: Tensor
+    pairs: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.points.ndim != 3 or self.visible.shape != self.points.shape[:2]:
@@ -277,6 +306,10 @@ class Keypoints(Target):
             raise ValueError(f"points (N, K, A) and visible (N, K) were expected, got {shapes}")
         object.__setattr__(self, "points", self.points.to(torch.float64))
         object.__setattr__(self, "visible", self.visible.bool())
+        pairs = torch.zeros((0, 2), dtype=torch.int64) if self.pairs is None else self.pairs.to(torch.int64)
+        if pairs.ndim != 2 or pairs.shape[1] != 2 or (pairs.numel() and int(pairs.max()) >= self.points.shape[1]):
+            raise ValueError(f"pairs (P, 2) of the {self.points.shape[1]} points were expected, got {pairs.tolist()}")
+        object.__setattr__(self, "pairs", pairs)
 
     def shown(self, size: tuple[int, ...]) -> Tensor:
         """bool (N, K): annotated as visible and on a canvas of ``size`` pixels."""
@@ -284,17 +317,27 @@ class Keypoints(Target):
         return self.visible & inside.all(dim=-1)
 
     def arrays(self) -> dict[str, Tensor]:
-        """``points`` and ``visible``."""
-        return {"points": self.points, "visible": self.visible}
+        """``points``, ``visible`` and ``pairs``."""
+        return {"points": self.points, "visible": self.visible, "pairs": self._pairs}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Tensor]) -> "Keypoints":
         """Read :meth:`arrays` back."""
-        return cls(*_take("keypoints", arrays, "points", "visible"))
+        return cls(*_take("keypoints", arrays, "points", "visible", "pairs"))
 
     def move(self, by: Map) -> "Keypoints":
-        """Every point moves."""
-        return Keypoints(_move_points(self.points, by), self.visible)
+        """Every point moves; a map that mirrors exchanges the pairs."""
+        points, visible = _move_points(self.points, by), self.visible
+        if len(self._pairs) and np.linalg.det(by.matrix[:-1, :-1]) < 0:
+            order = torch.arange(points.shape[1])
+            order[self._pairs] = self._pairs.flip(1)
+            points, visible = points[:, order], visible[:, order]
+        return Keypoints(points, visible, self._pairs)
+
+    @property
+    def _pairs(self) -> Tensor:
+        assert self.pairs is not None
+        return self.pairs
 
     @staticmethod
     def collate(targets: Sequence["Keypoints"]) -> list["Keypoints"]:
@@ -304,4 +347,5 @@ class Keypoints(Target):
     @staticmethod
     def joined(targets: Sequence["Keypoints"], covers: Sequence[Tensor]) -> "Keypoints":
         """All the objects' points."""
-        return Keypoints(torch.cat([one.points for one in targets]), torch.cat([one.visible for one in targets]))
+        points, visible = torch.cat([one.points for one in targets]), torch.cat([one.visible for one in targets])
+        return Keypoints(points, visible, targets[0].pairs)

@@ -29,9 +29,11 @@ import numpy as np
 
 from striate.core.disk import open_file
 from striate.core.errors import InputError
+from striate.data.collection import SPLIT_NAMES, Array, Collection, Layout, splits_of
 from striate.data.labels import Labels, read_labels
 from striate.data.npy import read_array, read_npy
-from striate.data.reader import SPLIT_NAMES, Array, Collection, Layout, Reader, shortened, splits_of
+from striate.data.paths import shortened
+from striate.data.reader import Reader
 
 SAMPLES = ("images", "x", "data", "signals", "samples", "volumes")
 LABELS = ("labels", "label", "y", "targets", "target")
@@ -54,6 +56,7 @@ class ArrayReader(Reader):
     """NPZ and NPY files."""
 
     format = "arrays"
+    certainty = 0
 
     @classmethod
     def detect(cls, path: Path) -> str | None:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from striate.core.disk import open_file
 from striate.core.errors import InputError
-from striate.data.reader import ReaderOptions, shortened
+from striate.data.collection import ReaderOptions
+from striate.data.paths import shortened
 
 LABEL = ("label", "class", "target", "y")
 IDENTITY = ("id", "series", "sample", "series_id", "sample_id", "signal", "case")

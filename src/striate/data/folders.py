@@ -2,39 +2,25 @@
 
 A class is a folder; what lies in folders inside it belongs to it. Hidden files are passed over; whatever else is no
 readable image is listed as skipped with its reason. All images of a set are brought to one form (see
-:mod:`striate.data.images`): when any has colour, all become RGB; when any has 16 bits, all do. Without being told, the
-headers of up to :data:`LOOKED_AT` images, evenly spread, decide, and a later image that does not fit is skipped.
+:mod:`striate.data.imagefiles`); a later image that does not fit is skipped.
 """
 
 import os
 import stat
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from striate.core.errors import InputError
-from striate.data.images import SNIFFED, ImageHeader, ImageRules, is_image, read_header, read_image, why_not_image
-from striate.data.reader import (
-    SPLIT_NAMES,
-    Array,
-    Collection,
-    Reader,
-    ReaderOptions,
-    kind_of,
-    natural,
-    said,
-    shortened,
-    splits_of,
-    visible,
-)
+from striate.data.collection import SPLIT_NAMES, Collection, splits_of
+from striate.data.imagefiles import image_files
+from striate.data.images import SNIFFED, is_image, why_not_image
+from striate.data.paths import kind_of, natural, said, shortened, visible
+from striate.data.reader import Reader
 
 EXTENSIONS = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif"}
-LOOKED_AT = 20_000
-"""How many headers decide which form a set has."""
 _MOST_FOR_DETECTION = 2_000
 
 
@@ -51,6 +37,7 @@ class FolderReader(Reader):
     """Class folders of images. With ``labelled`` False: every image below a folder, or one image file."""
 
     format = "image folder"
+    certainty = 0
 
     @classmethod
     def detect(cls, path: Path) -> str | None:
@@ -96,85 +83,27 @@ class FolderReader(Reader):
         return self._listed(files, split_of, class_of, walk)
 
     def _listed(self, files: list[Path], splits: list[str], class_of: list[str] | None, walk: _Walk) -> Collection:
-        rules = _rules(self.options)
-        if files:
-            rules, form = _settled(files, rules)
         classes = tuple(sorted(set(class_of or ()), key=natural))
         number = {name: index for index, name in enumerate(classes)}
-        images = _Files(files, rules)
+        images = image_files(files, self.options)
         base = self.path if self.path.is_dir() else self.path.parent
         parts = splits_of(splits)
         counted = ", ".join(f"{len(rows)} {name}" for name, rows in parts.items() if name != "all")
+        form = f", {images.form}" if files else ""
         shape = f" in {len(classes)} class folders" if class_of else ""
         return Collection(
             images=images,
-            found=f"{len(files)} images{shape}{f' ({counted})' if counted else ''}{f', {form}' if files else ''}",
+            found=f"{len(files)} images{shape}{f' ({counted})' if counted else ''}{form}",
             names=[_name(path, base) for path in files],
             labels=None if class_of is None else np.array([number[name] for name in class_of], dtype=np.int64),
             classes=classes,
             splits=parts,
             skipped=walk.skipped,
             note=images.note,
-            settled={"colour": rules.colour, "bits": rules.bits},
+            settled=images.settled,
+            sizes=images.size,
             sources=files,
         )
-
-
-class _Files:
-    """The images of a list of files, decoded when they are asked for."""
-
-    def __init__(self, files: list[Path], rules: ImageRules) -> None:
-        self.files = files
-        self.rules = rules
-        self.notes: dict[int, str] = {}
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, position: int) -> Array:
-        values, note = read_image(self.files[position], self.rules)
-        if note is not None:
-            self.notes[position] = note
-        return values
-
-    def note(self, position: int) -> str | None:
-        return self.notes.get(position)
-
-
-def _rules(options: ReaderOptions) -> ImageRules:
-    return ImageRules(
-        colour=options.colour,
-        bits=options.bits,
-        background=options.background,
-        maximum_pixels=options.maximum_pixels,
-    )
-
-
-def _settled(files: list[Path], rules: ImageRules) -> tuple[ImageRules, str]:
-    """The rules with what they leave open decided by the headers of the images, and the decision in words."""
-    if rules.colour == "as found" or not rules.bits:
-        headers = _headers(files, rules)
-        if rules.colour == "as found":
-            tinted = len(set(rules.background)) > 1
-            colour = any(header.colour or (header.transparent and tinted) for header in headers)
-            rules = replace(rules, colour="rgb" if colour or not headers else "grey")
-        if not rules.bits and not any(header.bits == 32 for header in headers):
-            rules = replace(rules, bits=16 if any(header.bits == 16 for header in headers) else 8)
-    return rules, f"read as {rules.bits or 32}-bit {rules.colour}"
-
-
-def _headers(files: list[Path], rules: ImageRules) -> list[ImageHeader]:
-    step = max(1, -(-len(files) // LOOKED_AT))
-    with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) * 2)) as pool:
-        found = pool.map(partial(_header, rules=rules), files[::step])
-        return [header for header in found if header is not None]
-
-
-def _header(path: Path, rules: ImageRules) -> ImageHeader | None:
-    try:
-        return read_header(path, rules)
-    except InputError:
-        return None  # the same error comes when it is decoded, and is listed then
 
 
 def _split_folders(path: Path, walk: _Walk) -> list[tuple[str, Path]]:

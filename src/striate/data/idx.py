@@ -18,7 +18,8 @@ import numpy as np
 from striate.core.disk import open_file
 from striate.core.errors import InputError
 from striate.data.arrays import collected
-from striate.data.reader import Array, Collection, Reader
+from striate.data.collection import Array, Collection
+from striate.data.reader import Reader
 
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _NAME = re.compile(

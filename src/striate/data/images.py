@@ -39,6 +39,20 @@ from striate.core.errors import InputError
 
 Colour = Literal["as found", "grey", "rgb", "rgba"]
 
+
+@dataclass(frozen=True)
+class Blob:
+    """An image that is no file of its own: its bytes, and what it is called in messages."""
+
+    name: str
+    data: bytes
+
+    def __str__(self) -> str:
+        return self.name
+
+
+ImageSource = str | os.PathLike[str] | Blob
+
 # The decoder is named by the first bytes, so no other of Pillow's decoders can be reached, whatever the file's name.
 _READ: tuple[tuple[bytes, type[ImageFile]], ...] = (
     (b"\xff\xd8\xff", JpegImageFile),
@@ -69,6 +83,8 @@ _REFUSED: tuple[tuple[bytes, str], ...] = (
 )
 FORMATS = "JPEG, PNG, WebP, BMP, TIFF and GIF"
 _FIX = f"convert it to one of {FORMATS}, or remove it"
+ORIENTATION = 0x0112
+"""The EXIF tag of the orientation: 1 to 8, from 5 on height and width are exchanged."""
 SNIFFED = 16
 """How many first bytes tell the format."""
 _SIXTEEN = ("I;16", "I;16L", "I;16B", "I;16N", "I")
@@ -89,13 +105,21 @@ class ImageRules:
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """What the header of an image file says: size, whether it has colour, transparency, and 8, 16 or 32 bits."""
+    """What the header of an image file says: size as stored, whether it has colour, transparency, 8, 16 or 32 bits, the
+    number of its EXIF orientation (1: none), and its format as Pillow names it."""
 
     height: int
     width: int
     colour: bool
     transparent: bool
     bits: int
+    orientation: int
+    format: str
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width as shown, after the orientation is applied."""
+        return (self.width, self.height) if self.orientation >= 5 else (self.height, self.width)
 
 
 def is_image(first: bytes) -> bool:
@@ -113,16 +137,19 @@ def why_not_image(first: bytes) -> str:
     return f"it holds {name}, not {FORMATS}" if name else f"its content is not {FORMATS}"
 
 
-def read_header(path: str | os.PathLike[str], rules: ImageRules) -> ImageHeader:
+def read_header(path: ImageSource, rules: ImageRules) -> ImageHeader:
     """Size, colour and bits of an image file, without decoding it. Errors: ``InputError`` as :func:`read_image`."""
     with _opened(path, rules) as image:
         bits = 32 if image.mode == "F" else 16 if image.mode in _SIXTEEN else 8
         transparent = bool(image.has_transparency_data)
         colour = image.mode not in ("1", "L", "LA", "La", "F", *_SIXTEEN)
-        return ImageHeader(image.height, image.width, colour, transparent, bits)
+        orientation = image.getexif().get(ORIENTATION, 1)
+        if orientation not in range(1, 9):
+            orientation = 1
+        return ImageHeader(image.height, image.width, colour, transparent, bits, orientation, image.format or "")
 
 
-def read_image(path: str | os.PathLike[str], rules: ImageRules) -> tuple[NDArray[Any], str | None]:
+def read_image(path: ImageSource, rules: ImageRules) -> tuple[NDArray[Any], str | None]:
     """Decode an image file: (C, H, W) with C 1, 3 or 4, of uint8, uint16 or float32, and a note or None.
 
     Errors: ``InputError`` for a file that is missing, not regular, empty, not of these formats, truncated or damaged,
@@ -139,9 +166,9 @@ def read_image(path: str | os.PathLike[str], rules: ImageRules) -> tuple[NDArray
 
 
 @contextmanager
-def _opened(path: str | os.PathLike[str], rules: ImageRules) -> Iterator[Image.Image]:
+def _opened(path: ImageSource, rules: ImageRules) -> Iterator[Image.Image]:
     """The image with its header read. Whatever a decoder raises on hostile bytes leaves as an ``InputError``."""
-    with open_file(path) as (file, _):
+    with _bytes_of(path) as file:
         decoder = _demand_decoder(file, path)
         try:
             image = decoder(file)
@@ -156,7 +183,16 @@ def _opened(path: str | os.PathLike[str], rules: ImageRules) -> Iterator[Image.I
             raise InputError(path, f"the image is damaged ({reason})", "replace or remove the file") from None
 
 
-def _demand_decoder(file: FileIO, path: str | os.PathLike[str]) -> type[ImageFile]:
+@contextmanager
+def _bytes_of(source: ImageSource) -> Iterator[FileIO | io.BytesIO]:
+    if isinstance(source, Blob):
+        yield io.BytesIO(source.data)
+        return
+    with open_file(source) as (file, _):
+        yield file
+
+
+def _demand_decoder(file: FileIO | io.BytesIO, path: ImageSource) -> type[ImageFile]:
     first = file.read(SNIFFED) or b""
     file.seek(0)
     decoder = _decoder(first)
@@ -171,7 +207,7 @@ def _decoder(first: bytes) -> type[ImageFile] | None:
     return next((decoder for magic, decoder in _READ if first.startswith(magic)), None)
 
 
-def _demand_size(image: Image.Image, path: str | os.PathLike[str], rules: ImageRules) -> None:
+def _demand_size(image: Image.Image, path: ImageSource, rules: ImageRules) -> None:
     pixels = image.width * image.height
     if pixels > rules.maximum_pixels:
         raise InputError(
@@ -230,7 +266,7 @@ def _channels_first(image: Image.Image) -> NDArray[np.uint8]:
     return np.ascontiguousarray(values[None] if values.ndim == 2 else values.transpose(2, 0, 1))
 
 
-def _in_bits(values: NDArray[Any], bits: int, path: str | os.PathLike[str]) -> NDArray[Any]:
+def _in_bits(values: NDArray[Any], bits: int, path: ImageSource) -> NDArray[Any]:
     if not bits or values.dtype.itemsize * 8 == bits:
         return values
     if values.dtype == np.float32:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from striate.core.errors import InputError
-from striate.data.reader import natural, shortened
+from striate.data.paths import natural, shortened
 
 MOST_CLASSES = 100_000
 

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from striate.data.arrays import collected
-from striate.data.reader import Collection, Reader
+from striate.data.collection import Collection
+from striate.data.reader import Reader
 
 WORD = "mnist1d"
 # The heights of the digits 0 to 9 as published: the data set's definition, which cannot be put otherwise.

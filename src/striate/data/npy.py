@@ -8,7 +8,7 @@ import numpy as np
 
 from striate.core.disk import open_file
 from striate.core.errors import InputError
-from striate.data.reader import Array
+from striate.data.collection import Array
 
 
 def read_npy(path: Path) -> Array:

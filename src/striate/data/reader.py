@@ -7,100 +7,26 @@ Opening lists and checks; samples are decoded one at a time by :meth:`Reader.rea
 
 import inspect
 import os
-import re
 import stat
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, final
+from typing import TYPE_CHECKING, ClassVar, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 import striate.data
 from striate.core.errors import InputError
-from striate.core.spec import Spec, discover
+from striate.core.spec import discover
+from striate.data.collection import ALL, Array, Collection, ReaderOptions
 from striate.data.fingerprint import combined, of_files
+from striate.data.imagefiles import ImageFiles
+from striate.data.images import Blob, ImageHeader
+from striate.data.paths import kind_of, said, shortened, visible
+from striate.data.problems import Problem
 
 if TYPE_CHECKING:
     from striate.core.sample import Sample, Target
-
-SPLIT_NAMES: dict[str, str] = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
-"""What splits are called in folders, files and columns (compared in lower case), and what they are called here."""
-
-ALL = "all"
-"""The one split of a data set that comes without any."""
-
-Array = NDArray[Any]
-Layout = Literal["NL", "NCL", "NLC", "NHW", "NCHW", "NHWC", "NDHW", "NCDHW", "NDHWC"]
-
-
-class ReaderOptions(Spec):
-    """What a reader may be told instead of finding out. The defaults find out, and say what they found.
-
-    ``labelled`` False reads what has no labels (to predict on); ``minimum_classes`` is how many classes must be there.
-    ``layout`` names the axes of arrays, N first. ``colour`` and ``bits`` are what images are brought to (``as found``
-    and 0: what the set holds); ``background`` is what transparency is laid over, ``maximum_pixels`` the most an image
-    may have. The columns are names in the header of a table, or positions counted from 1; an ignored column is not
-    read. ``multi_label`` says whether a sample may carry several labels (None: found out).
-    """
-
-    labelled: bool = True
-    minimum_classes: int = 2
-    classes: tuple[str, ...] = ()
-    multi_label: bool | None = None
-    layout: Layout | None = None
-    colour: Literal["as found", "grey", "rgb", "rgba"] = "as found"
-    bits: Literal[0, 8, 16] = 0
-    background: tuple[int, int, int] = (255, 255, 255)
-    maximum_pixels: int = 64_000_000
-    label_column: str | None = None
-    id_column: str | None = None
-    time_column: str | None = None
-    split_column: str | None = None
-    group_column: str | None = None
-    ignored_columns: tuple[str, ...] = ()
-
-
-class Arrays(Protocol):
-    """Samples by position, each of shape (channels, *spatial), of type uint8, uint16 or float32."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, position: int, /) -> Array: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Collection:
-    """Everything a reader found, before any sample is decoded. n samples, K classes.
-
-    ``labels``: int64 (n,) with -1 for none, or bool (n, K) where a sample may carry several, or None for no labels.
-    ``splits``: positions (int64) of the samples of each split. ``groups``: samples of one group stay on one side of a
-    split. ``skipped``: (name, reason) of what was there and is not among the samples. ``targets`` gives the targets of
-    a sample where they are more than a label. ``note`` is what is to be known about a sample that has been read.
-    ``sources`` are the files whose change makes this other data. ``settled`` are the options that were found out, by
-    which other files can be read in the same way.
-    """
-
-    images: Arrays
-    found: str
-    names: Sequence[str]
-    labels: Array | None = None
-    classes: tuple[str, ...] = ()
-    splits: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
-    groups: Sequence[str | None] | None = None
-    skipped: Sequence[tuple[str, str]] = ()
-    target: str = "label"
-    targets: "Callable[[int], dict[str, Target]] | None" = None
-    note: Callable[[int], str | None] | None = None
-    sources: Sequence[Path] = ()
-    settled: Mapping[str, Any] = field(default_factory=dict)
-
 
 _formats: dict[str, type["Reader"]] = {}
 
@@ -110,11 +36,15 @@ class Reader(ABC):
 
     Attributes: ``format``, ``found`` (what was found and why it is taken for this format), ``classes``, ``target`` (the
     name of the sample's target), ``multi_label``, ``labels``, ``splits`` (name to positions; ``all`` where there are
-    none), ``skipped``, ``settled`` (the options with what was found out put in). Errors of construction: ``InputError``
-    naming what cannot be used.
+    none), ``skipped``, ``problems``, ``settled`` (the options with what was found out put in). Errors of construction:
+    ``InputError`` naming what cannot be used.
+
+    ``certainty`` orders formats that fit the same path: 0 for those that need nothing but files of a kind, 1 for those
+    with a form of their own, 2 for those recognised by annotations that only they have. The most certain is taken.
     """
 
     format: ClassVar[str]
+    certainty: ClassVar[int] = 1
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -145,6 +75,7 @@ class Reader(ABC):
         self.classes = self._renamed(collection.classes)
         self.multi_label = collection.labels is not None and collection.labels.ndim == 2
         self.skipped: list[tuple[str, str]] = list(collection.skipped)
+        self.problems: list[Problem] = list(collection.problems)
         self.splits: dict[str, NDArray[np.int64]] = dict(collection.splits) or {ALL: np.arange(len(collection.images))}
         several = {} if collection.labels is None else {"multi_label": self.multi_label}
         self.settled = self.options.replace(**{**several, **collection.settled})
@@ -162,14 +93,31 @@ class Reader(ABC):
 
     @final
     def read(self, position: int) -> "Sample":
-        """A sample with its targets. Safe to call from several threads. Errors: ``InputError`` if it is unreadable."""
+        """A sample with its targets. Safe to call from several threads. Errors: ``InputError`` if it is unreadable.
+
+        ``original`` is its size as annotated; an image decoded smaller has its targets moved with it.
+        """
         import torch
 
         from striate.core.sample import Sample
+        from striate.core.transform import Resize
 
         image = np.ascontiguousarray(self.image(position))
         tensor = torch.from_numpy(image if image.flags.writeable else image.copy())
-        return Sample(tensor, self.targets(position), self.name(position), self.group(position))
+        targets, shape = self.targets(position), tuple(image.shape[1:])
+        size = shape if self._collection.sizes is None else self._collection.sizes(position)
+        if size != shape:
+            by = Resize(size=shape).map(size)
+            targets = {name: one.move(by) for name, one in targets.items()}
+        return Sample(tensor, targets, self.name(position), self.group(position), size)
+
+    @final
+    def size(self, position: int) -> tuple[int, ...]:
+        """The spatial size of a sample as annotated, without decoding it where the format can tell. Errors:
+        ``InputError``."""
+        if self._collection.sizes is None:
+            return tuple(self.image(position).shape[1:])
+        return self._collection.sizes(position)
 
     @final
     def targets(self, position: int) -> "dict[str, Target]":
@@ -185,6 +133,20 @@ class Reader(ABC):
         if self.multi_label:
             return {"label": Label(tags=torch.from_numpy(self.labels[position].astype(np.float32)))}
         return {"label": Label(index=int(self.labels[position]))}
+
+    @final
+    def source_file(self, position: int) -> Path | None:
+        """The image file that is this sample, or None where it is a part of a larger file or was generated."""
+        images = self._collection.images
+        source = images.files[position] if isinstance(images, ImageFiles) else None
+        return None if source is None or isinstance(source, Blob) else Path(source)
+
+    @final
+    def header(self, position: int) -> ImageHeader | None:
+        """What the header of a sample's image says, without decoding it; None where it is no image file. Errors:
+        ``InputError``."""
+        images = self._collection.images
+        return images.header(position) if isinstance(images, ImageFiles) else None
 
     @final
     def name(self, position: int) -> str:
@@ -244,11 +206,13 @@ class Reader(ABC):
             return
         if self.labels is None and self._collection.targets is None:
             raise InputError(self.path, "the samples have no labels", fix)
-        if len(self.classes) < self.options.minimum_classes:
+        # one class is enough to find or to outline: what is no object is the other
+        needed = min(self.options.minimum_classes, 1) if self.target != "label" else self.options.minimum_classes
+        if len(self.classes) < needed:
             raise InputError(
                 self.path,
                 f"{len(self.classes)} class found ({shortened(self.classes)}), at least "
-                f"{self.options.minimum_classes} are needed to tell apart",
+                f"{needed} are needed to tell apart",
                 "add samples of another class",
             )
 
@@ -271,6 +235,8 @@ def open_data(path: str | os.PathLike[str], format: str | None = None, options: 
             raise InputError(f"format {format!r}", "there is no such format", f"use one of: {', '.join(known)}")
         return known[format](place, options)
     found = {name: reason for name, cls in known.items() if (reason := cls.detect(place)) is not None}
+    most = max((known[name].certainty for name in found), default=0)
+    found = {name: reason for name, reason in found.items() if known[name].certainty == most}
     if len(found) == 1:
         return known[next(iter(found))](place, options)
     if found:
@@ -295,58 +261,3 @@ def _demand_path(path: Path) -> None:
         raise InputError(path, f"it is {kind_of(mode)}, not a file or folder", "give a file or folder")
     if not os.access(path, os.R_OK):
         raise InputError(path, "permission to read it is denied", "change its permissions")
-
-
-def visible(folder: Path) -> Iterator[os.DirEntry[str]]:
-    """The entries of a folder in order of name, but for hidden ones and what operating systems strew about.
-
-    Errors: ``OSError``.
-    """
-    litter = {"thumbs.db", "desktop.ini", "__macosx"}
-    with os.scandir(folder) as entries:
-        listed = sorted(entries, key=lambda entry: natural(entry.name))
-    return (entry for entry in listed if not entry.name.startswith(".") and entry.name.lower() not in litter)
-
-
-def natural(text: str) -> tuple[tuple[int, int, str], ...]:
-    """Sort key by which 'class10' comes after 'class9'."""
-    parts = re.findall(r"[0-9]+|[^0-9]+", text)
-    return tuple((0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts)
-
-
-def splits_of(names: Sequence[str]) -> dict[str, NDArray[np.int64]]:
-    """The positions of each split, given the split of every sample (``train``, ``val``, ``test`` or ``all``)."""
-    found = np.array(names)
-    return {name: np.flatnonzero(found == name) for name in ("train", "val", "test", ALL) if (found == name).any()}
-
-
-def shortened(names: Sequence[object], most: int = 5) -> str:
-    """A few of the names, and how many more there are."""
-    shown = ", ".join(str(name) for name in names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
-
-
-def kind_of(mode: int) -> str:
-    """What a file of this mode is, in words, where it is no regular file."""
-    tests = {
-        "a folder": stat.S_ISDIR,
-        "a FIFO": stat.S_ISFIFO,
-        "a socket": stat.S_ISSOCK,
-        "a device": _is_device,
-    }
-    return next((words for words, test in tests.items() if test(mode)), "a special file")
-
-
-def _is_device(mode: int) -> bool:
-    return stat.S_ISCHR(mode) or stat.S_ISBLK(mode)
-
-
-def said(error: Exception) -> str:
-    """The cause of an operating system's error in plain words."""
-    if isinstance(error, FileNotFoundError):
-        return "it does not exist"
-    if isinstance(error, PermissionError):
-        return "permission to read it is denied"
-    if "symbolic link" in str(error).lower() or "symlink loop" in str(error).lower():
-        return "it is a symbolic link that leads back to itself"
-    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__

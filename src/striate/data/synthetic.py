@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from striate.core.random import integers, normal, uniform
 from striate.data.arrays import collected
-from striate.data.reader import Collection, Reader
+from striate.data.collection import Collection
+from striate.data.reader import Reader
 
 WAVES = ("sine", "square", "sawtooth")
 SHAPES = ("disc", "square", "cross")

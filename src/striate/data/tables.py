@@ -25,9 +25,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from striate.core.errors import InputError
+from striate.data.collection import SPLIT_NAMES, Array, Collection, splits_of
 from striate.data.columns import Columns, Table, read_table
 from striate.data.labels import from_text
-from striate.data.reader import SPLIT_NAMES, Array, Collection, Reader, shortened, splits_of
+from striate.data.paths import shortened
+from striate.data.reader import Reader
 
 _EXTENSIONS = (".csv", ".tsv")
 
@@ -36,6 +38,7 @@ class TableReader(Reader):
     """CSV and TSV files."""
 
     format = "table"
+    certainty = 0
 
     @classmethod
     def detect(cls, path: Path) -> str | None:

@@ -11,8 +11,9 @@ from torch import Tensor
 from striate.core.errors import InputError
 from striate.core.sample import Batch
 from striate.data.cache import prepared
+from striate.data.collection import ALL, ReaderOptions
 from striate.data.loader import Loader
-from striate.data.reader import ALL, Reader, ReaderOptions, open_data
+from striate.data.reader import Reader, open_data
 from striate.inference.predictor import Predictor, load
 from striate.report.records import Cell, Table
 from striate.tasks.task import DataFacts, Task

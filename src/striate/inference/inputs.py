@@ -7,7 +7,8 @@ from pathlib import Path
 
 from striate.core.errors import InputError
 from striate.core.sample import Sample
-from striate.data.reader import ReaderOptions, open_data
+from striate.data.collection import ReaderOptions
+from striate.data.reader import open_data
 
 
 class Inputs:

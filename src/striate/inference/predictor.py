@@ -20,7 +20,7 @@ from striate.core.errors import InputError
 from striate.core.sample import Sample
 from striate.core.spec import discover
 from striate.core.transform import Compose, Normalise
-from striate.data.reader import ReaderOptions
+from striate.data.collection import ReaderOptions
 from striate.inference.inputs import Inputs, unlabelled
 from striate.layers.layer import Layer, Shape
 from striate.tasks.task import Task

@@ -17,8 +17,8 @@ from striate.core.disk import write_file
 from striate.core.errors import InputError
 from striate.core.spec import Spec, discover
 from striate.core.transform import Compose
+from striate.data.collection import ReaderOptions
 from striate.data.loader import Loader
-from striate.data.reader import ReaderOptions
 from striate.inference.evaluate import measure
 from striate.inference.predictor import MODEL_NAME, READER, Predictor
 from striate.layers.graph import expanded

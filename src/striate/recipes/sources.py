@@ -13,8 +13,10 @@ from striate.core.errors import InputError
 from striate.core.spec import Spec
 from striate.core.transform import CenterCrop, Compose, Crop, Normalise, Resize
 from striate.data.cache import prepared
+from striate.data.collection import ALL, ReaderOptions
+from striate.data.paths import shortened
 from striate.data.prepare import BUDGET_BYTES, prepare
-from striate.data.reader import ALL, Reader, ReaderOptions, open_data, shortened
+from striate.data.reader import Reader, open_data
 from striate.data.shards import Shards
 from striate.data.split import make_split
 

@@ -1,0 +1,95 @@
+"""A list of image files as samples: brought to one form, decoded when asked for, their sizes found by their headers."""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from striate.core.errors import InputError
+from striate.data.collection import Array, ReaderOptions
+from striate.data.images import ImageHeader, ImageRules, ImageSource, read_header, read_image
+
+LOOKED_AT = 20_000
+"""How many headers decide which form a set has."""
+
+
+class ImageFiles:
+    """The images of a list of files, decoded when they are asked for, under one set of rules.
+
+    Made by :func:`image_files`. ``rules`` are the settled rules, ``form`` the decision in words, ``settled`` what
+    goes into a Collection's ``settled``.
+    """
+
+    def __init__(self, files: Sequence[ImageSource], rules: ImageRules, form: str) -> None:
+        self.files = files
+        self.rules = rules
+        self.form = form
+        self.notes: dict[int, str] = {}
+        self._sizes: dict[int, tuple[int, int]] = {}
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, position: int) -> Array:
+        values, note = read_image(self.files[position], self.rules)
+        if note is not None:
+            self.notes[position] = note
+        return values
+
+    def note(self, position: int) -> str | None:
+        """What is to be known of an image that has been decoded."""
+        return self.notes.get(position)
+
+    def header(self, position: int) -> ImageHeader:
+        """What the header of an image says. Errors: ``InputError``."""
+        return read_header(self.files[position], self.rules)
+
+    def size(self, position: int) -> tuple[int, int]:
+        """Height and width as shown (EXIF orientation applied), by the header alone. Errors: ``InputError``."""
+        found = self._sizes.get(position)
+        if found is None:
+            found = self._sizes[position] = self.header(position).size
+        return found
+
+    @property
+    def settled(self) -> dict[str, Any]:
+        """The options by which other images are brought to the same form."""
+        return {"colour": self.rules.colour, "bits": self.rules.bits}
+
+
+def image_files(files: Sequence[ImageSource], options: ReaderOptions) -> ImageFiles:
+    """The files as samples. What the options leave open, colour and bits, is settled by the headers of up to
+    :data:`LOOKED_AT` images, evenly spread: when any has colour, all become RGB; when any has 16 bits, all do."""
+    rules = ImageRules(
+        colour=options.colour,
+        bits=options.bits,
+        background=options.background,
+        maximum_pixels=options.maximum_pixels,
+    )
+    if not files:
+        return ImageFiles(files, rules, "")
+    if rules.colour == "as found" or not rules.bits:
+        headers = _headers(files, rules)
+        if rules.colour == "as found":
+            tinted = len(set(rules.background)) > 1
+            colour = any(header.colour or (header.transparent and tinted) for header in headers)
+            rules = replace(rules, colour="rgb" if colour or not headers else "grey")
+        if not rules.bits and not any(header.bits == 32 for header in headers):
+            rules = replace(rules, bits=16 if any(header.bits == 16 for header in headers) else 8)
+    return ImageFiles(files, rules, f"read as {rules.bits or 32}-bit {rules.colour}")
+
+
+def _headers(files: Sequence[ImageSource], rules: ImageRules) -> list[ImageHeader]:
+    step = max(1, -(-len(files) // LOOKED_AT))
+    with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) * 2)) as pool:
+        found = pool.map(partial(_header, rules=rules), files[::step])
+        return [header for header in found if header is not None]
+
+
+def _header(source: ImageSource, rules: ImageRules) -> ImageHeader | None:
+    try:
+        return read_header(source, rules)
+    except InputError:
+        return None  # the same error comes when it is decoded, and is listed then
