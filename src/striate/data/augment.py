@@ -1,10 +1,10 @@
-"""Augment: random flips, shifts, resized crops and cutout, drawn for each sample and moved a batch at a time.
+"""Augment: what is drawn anew for each sample and epoch, and how a batch is moved and changed by it.
 
 Every draw is keyed by (seed, name, epoch, index of the sample), so a sample is augmented the same way whatever batch,
-step or process it is in, and switching one kind of draw on or off changes no other.
+step or process it is in, and switching one kind of draw on or off changes no other. All geometry of a sample is one
+map, so that its pixels are interpolated once. Mosaic and mixup take several samples: :mod:`striate.data.mix`.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import overload
@@ -15,13 +15,29 @@ from numpy.typing import NDArray
 from pydantic import field_validator, model_validator
 from torch import Tensor
 
-from striate.core import random
 from striate.core.errors import InputError
 from striate.core.map import Fill, Filter, Map
-from striate.core.move import fill_colour, flip_and_shift
+from striate.core.move import fill_colour, flip_and_shift, move_images
 from striate.core.resample import resize
 from striate.core.spec import Spec
-from striate.core.transform import Sizes, per_axis
+from striate.core.transform import Numbers, Sizes, per_axis
+from striate.data.appearance import IMAGENET_COLOURS, change
+from striate.data.draws import (
+    Draws,
+    Floats,
+    Key,
+    Looks,
+    Range,
+    Whole,
+    draw_crops,
+    draw_flips,
+    draw_linear,
+    moved_matrices,
+)
+from striate.data.moving import move_batch
+
+KEEP_BOXES = 0.1
+"""The share of a box that must be on the canvas for it to be learned, where nothing else is said."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,38 +62,60 @@ class Maps(Sequence[Map]):
         return Map(self.matrices[index], self.canvas, self.fill, self.filter)
 
 
-@dataclass(frozen=True, eq=False)
-class Draws:
-    """What was drawn for each sample of a batch, per axis: ``flips`` (B, A) bool and ``shifts`` (B, A) int64 on the
-    canvas, the crop's ``low`` and ``side`` (B, A) int64 in source pixels, and the ``hole`` (B, A) int64: the centre of
-    the cutout."""
-
-    flips: NDArray[np.bool_]
-    shifts: NDArray[np.int64]
-    low: NDArray[np.int64]
-    side: NDArray[np.int64]
-    hole: NDArray[np.int64]
-
-
 class Augment(Spec):
-    """First crop and resize, then flip, then shift, then cut out.
+    """Geometry, then appearance, then cutout; each is off by default.
 
-    ``flip``: axes (the last is -1), each mirrored with probability 1/2. ``shift``: at most this many pixels either way,
-    every whole offset equally likely, uncovered pixels filled with ``fill``. ``crop_scale``: the smallest and largest
-    share of the sample's pixels that a crop keeps (None: no crop); ``crop_ratio``: the smallest and largest proportion
-    of its sides (last by first, drawn evenly on a logarithmic scale; sides are cut to the sample's); ``crop_size``:
-    what it is resized to (None: the sample's own size), antialiased with ``filter`` (Szegedy et al. 2015, arXiv
-    1409.4842). ``cutout``: the side of a box that is filled, its centre drawn over all pixels (DeVries and Taylor
-    2017, arXiv 1708.04552; 0: none). Labels are unchanged by all of it.
+    Geometry, in this order and as one map: crop and resize, flip, shift, then about the middle of the canvas stretch,
+    scale, shear and rotate, then translate. ``flip``: axes (the last is -1), each mirrored with probability 1/2.
+    ``shift``: at most this many pixels either way, ``translate``: at most this share of the side; every whole offset
+    equally likely. ``crop_scale``: the smallest and largest share of the sample's pixels that a crop keeps (None: no
+    crop); ``crop_ratio``: the smallest and largest proportion of its sides (last by first, drawn evenly on a
+    logarithmic scale; sides are cut to the sample's); ``crop_size``: what it is resized to (None: the sample's own
+    size), antialiased with ``filter`` (Szegedy et al. 2015, arXiv 1409.4842). ``scale``: smallest and largest factor,
+    above 1 enlarging, evenly on a logarithmic scale; ``stretch``: likewise, a factor for each axis. ``shear`` and
+    ``rotate``: at most this many degrees either way, in the plane of the last two axes. Uncovered pixels are ``fill``;
+    where a crop is shrunk or moved after, what lies beside it in the sample shows.
+
+    Appearance (equations in :mod:`striate.data.appearance`): ``brightness``, ``contrast``, ``saturation``: a factor
+    drawn evenly from 1 - x to 1 + x. ``hue``: at most this many degrees either way. ``pca``: deviation of AlexNet's
+    shift of colour, sum_i a_i l_i p_i with a_i ~ N(0, pca) and l_i, p_i the eigenvalues and eigenvectors of the
+    colours (Krizhevsky et al. 2012, section 4.1, where it is 0.1), the rows (l, red, green, blue) of ``pca_basis``
+    (None: ImageNet's). ``gain``: values times exp(gain z), z ~ N(0, 1), meant for signals. ``blur``: smallest and
+    largest deviation of a Gaussian, in pixels. ``noise``: deviation of normal noise, as a share of the range of values.
+    ``cutout``: the side of a box that is filled, its centre drawn over all pixels (DeVries and Taylor 2017, arXiv
+    1708.04552).
+
+    Mixing: ``mosaic``: the probability that a sample shares its canvas with others (2 for signals, 4 for images, 8
+    for volumes; Bochkovskiy et al. 2020, arXiv 2004.10934). ``mixup``: every sample is blended with another, with
+    weights w and 1 - w, w ~ Beta(mixup, mixup) (Zhang et al. 2018, arXiv 1710.09412). Labels become tags by weight.
+
+    Boxes of which not more than the share ``keep_boxes`` is left on the canvas are dropped, others cut to it.
     """
 
     flip: tuple[int, ...] = ()
     shift: Sizes = 0
     fill: Fill = 0.0
-    crop_scale: tuple[float, float] | None = None
-    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    crop_scale: Range | None = None
+    crop_ratio: Range = (3 / 4, 4 / 3)
     crop_size: Sizes | None = None
+    translate: Numbers = 0.0
+    scale: Range | None = None
+    stretch: Range | None = None
+    shear: float = 0.0
+    rotate: float = 0.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0
+    pca: float = 0.0
+    pca_basis: tuple[tuple[float, ...], ...] | None = None
+    gain: float = 0.0
+    blur: Range | None = None
+    noise: float = 0.0
     cutout: Sizes = 0
+    mosaic: float = 0.0
+    mixup: float = 0.0
+    keep_boxes: float = KEEP_BOXES
     filter: Filter = "linear"
 
     @field_validator("shift", "cutout")
@@ -87,96 +125,172 @@ class Augment(Spec):
             raise ValueError(f"a number of pixels is at least 0, got {value}")
         return value
 
+    @field_validator("translate", "brightness", "contrast", "saturation", "mosaic", "keep_boxes")
+    @classmethod
+    def _share(cls, value: Numbers) -> Numbers:
+        if not all(0 <= one <= 1 for one in (value if isinstance(value, tuple) else (value,))):
+            raise ValueError(f"a number from 0 to 1 was expected, got {value}")
+        return value
+
+    @field_validator("pca", "gain", "noise", "mixup")
+    @classmethod
+    def _deviation(cls, value: float) -> float:
+        if not 0 <= value < float("inf"):
+            raise ValueError(f"a finite number of at least 0 was expected, got {value}")
+        return value
+
     @model_validator(mode="after")
     def _ranges(self) -> "Augment":
         if self.crop_scale is not None and not 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1:
             raise ValueError(f"crop_scale is a range within (0, 1], got {self.crop_scale}")
-        if not 0 < self.crop_ratio[0] <= self.crop_ratio[1]:
-            raise ValueError(f"crop_ratio is a range above 0, got {self.crop_ratio}")
+        for name, factors in (("crop_ratio", self.crop_ratio), ("scale", self.scale), ("stretch", self.stretch)):
+            if factors is not None and not 0 < factors[0] <= factors[1] < float("inf"):
+                raise ValueError(f"{name} is a range above 0, got {factors}")
+        if self.blur is not None and not 0 <= self.blur[0] <= self.blur[1] < float("inf"):
+            raise ValueError(f"blur is a range from 0 up, got {self.blur}")
         if self.crop_size is not None and self.crop_scale is None:
             raise ValueError("crop_size needs crop_scale; to only resize, use a Resize in the preprocessing")
+        for name, degrees, most in (("rotate", self.rotate, 180), ("hue", self.hue, 180), ("shear", self.shear, 80)):
+            if not 0 <= degrees <= most:
+                raise ValueError(f"{name} is from 0 to {most} degrees, got {degrees}")
+        if self.pca_basis is not None and [len(row) for row in self.pca_basis] != [4, 4, 4]:
+            raise ValueError("pca_basis is three rows (eigenvalue, red, green, blue)")
         return self
+
+    @property
+    def mixes(self) -> bool:
+        """Whether samples share a canvas."""
+        return self.mosaic > 0 or self.mixup > 0
+
+    def without_mixing(self) -> "Augment":
+        """The same without mosaic and mixup, as for the last epochs of training; all else is drawn alike."""
+        return self.replace(mosaic=0.0, mixup=0.0)
 
     def canvas(self, size: tuple[int, ...]) -> tuple[int, ...]:
         """The size in pixels of what comes out for samples of ``size``."""
         return size if self.crop_size is None else per_axis(self.crop_size, len(size), "augment.crop_size")
 
     def draw(
-        self, seed: int, epoch: int | NDArray[np.int64], indices: NDArray[np.int64], size: tuple[int, ...]
+        self,
+        seed: int,
+        epoch: int | Whole,
+        indices: Whole,
+        size: tuple[int, ...] | Whole,
+        canvas: tuple[int, ...] | None = None,
     ) -> Draws:
-        """The draws for the samples ``indices`` (B,) of ``size`` pixels in ``epoch`` (one for all, or one each)."""
-        axes, count, canvas = len(size), len(indices), self.canvas(size)
-        flips, shifts = np.zeros((count, axes), dtype=np.bool_), np.zeros((count, axes), dtype=np.int64)
-        hole = np.zeros((count, axes), dtype=np.int64)
-        low, side = np.zeros((count, axes), dtype=np.int64), np.tile(np.array(size, dtype=np.int64), (count, 1))
-        if self.flip:
-            wrong = [axis for axis in self.flip if not -axes <= axis < axes]
-            if wrong:
-                raise InputError("augment.flip", f"axis {wrong[0]} of samples with {axes} axes", "name one they have")
-            listed = [axis % axes for axis in self.flip]
-            flips[:, listed] = (random.uniform(seed, "augment.flip", indices, axes, epoch) < 0.5)[:, listed]
-        reach = np.array(per_axis(self.shift, axes, "augment.shift"))
-        if reach.any():
-            shifts = _below(2 * reach + 1, random.uniform(seed, "augment.shift", indices, axes, epoch)) - reach
-        if self.crop_scale is not None:
-            numbers = random.uniform(seed, "augment.crop", indices, 2 * axes, epoch)
-            side = self._sides(numbers[:, :axes], size)
-            low = _below(np.array(size) - side + 1, numbers[:, axes:])
-        if any(per_axis(self.cutout, axes, "augment.cutout")):
-            hole = _below(np.array(canvas), random.uniform(seed, "augment.cutout", indices, axes, epoch))
-        return Draws(flips, shifts, low, side, hole)
+        """The draws for the samples ``indices`` (B,) in ``epoch`` (one for all, or one each).
 
-    def _sides(self, numbers: NDArray[np.float64], size: tuple[int, ...]) -> NDArray[np.int64]:
-        """Sides (B, A) of crops: the geometric mean gives the share, neighbouring axes differ by the drawn ratios."""
-        assert self.crop_scale is not None
-        least, most = self.crop_scale
-        mean = (math.prod(size) * (least + (most - least) * numbers[:, :1])) ** (1 / len(size))
-        small, large = (math.log(ratio) / 2 for ratio in self.crop_ratio)
-        slant = np.pad(small + (large - small) * numbers[:, 1:], ((0, 0), (1, 1)))
-        sides = mean * np.exp(slant[:, :-1] - slant[:, 1:])
-        return np.clip(np.rint(sides).astype(np.int64), 1, np.array(size))
+        ``size`` is the size of all of them, or of each (B, A); then ``canvas`` is the size that they come to.
+        Errors: ``InputError`` when a field does not fit the axes.
+        """
+        key, sizes = Key(seed, epoch, indices), np.asarray(size, dtype=np.int64)
+        axes = sizes.shape[-1]
+        onto = self.canvas(tuple(sizes.tolist())) if canvas is None else canvas
+        none = np.zeros((len(key), axes), dtype=np.int64)
+        low, side = none, np.broadcast_to(sizes, none.shape).copy()
+        if self.crop_scale is not None:
+            low, side = draw_crops(key, side, self.crop_scale, self.crop_ratio)
+        reach = np.array(per_axis(self.shift, axes, "augment.shift"))
+        steps = self._translations(onto)
+        cut = any(per_axis(self.cutout, axes, "augment.cutout"))
+        return Draws(
+            flips=draw_flips(key, axes, self.flip),
+            shifts=key.below("augment.shift", 2 * reach + 1) - reach if reach.any() else none,
+            low=low,
+            side=side,
+            hole=key.below("augment.cutout", np.array(onto)) if cut else none,
+            moves=key.below("augment.translate", 2 * steps + 1) - steps if steps.any() else none,
+            linear=draw_linear(key, axes, rotate=self.rotate, shear=self.shear, scale=self.scale, stretch=self.stretch),
+        )
+
+    def _translations(self, canvas: tuple[int, ...]) -> Whole:
+        """The most whole pixels (A,) that a sample is translated by."""
+        shares = self.translate if isinstance(self.translate, tuple) else (self.translate,) * len(canvas)
+        if len(shares) != len(canvas):
+            cause = f"{len(shares)} numbers for {len(canvas)} axes: {shares}"
+            raise InputError("augment.translate", cause, "give one number, or one an axis")
+        steps: Whole = np.floor(np.array(shares) * np.array(canvas) + 1e-9).astype(np.int64)
+        return steps
+
+    def looks(self, seed: int, epoch: int | Whole, indices: Whole) -> Looks:
+        """The drawn changes of appearance of the samples ``indices`` (B,)."""
+        key = Key(seed, epoch, indices)
+
+        def about_one(name: str, most: float) -> Floats | None:
+            return key.between(f"augment.{name}", 1 - most, 1 + most)[:, 0] if most else None
+
+        factor = about_one("brightness", self.brightness)
+        if self.gain:
+            gains = np.exp(self.gain * key.normal("augment.gain")[:, 0])
+            factor = gains if factor is None else factor * gains
+        basis = np.array(self.pca_basis or IMAGENET_COLOURS)
+        return Looks(
+            factor=factor,
+            contrast=about_one("contrast", self.contrast),
+            saturation=about_one("saturation", self.saturation),
+            hue=np.radians(key.between("augment.hue", -self.hue, self.hue)[:, 0]) if self.hue else None,
+            colour=(self.pca * key.normal("augment.pca", 3) * basis[:, 0]) @ basis[:, 1:] if self.pca else None,
+            sigma=key.between("augment.blur", *self.blur)[:, 0] if self.blur else None,
+            noise=self.noise,
+            words=key.bits("augment.noise", 2) if self.noise else None,
+        )
+
+    def matrices(self, draws: Draws, base: Floats | None, canvas: tuple[int, ...]) -> Floats:
+        """The map (B, A+1, A+1) of each sample onto ``canvas``: that of its crop where crops are drawn, else ``base``
+        (B, A+1, A+1; None: the sample has the canvas's size), then all else that was drawn."""
+        if self.crop_scale is None and base is not None:
+            return moved_matrices(base, draws, canvas)
+        count, axes = draws.side.shape
+        scale = np.array(canvas, dtype=np.float64) / draws.side
+        first = np.tile(np.eye(axes + 1), (count, 1, 1))
+        first[:, range(axes), range(axes)] = scale
+        first[:, :-1, -1] = -draws.low * scale
+        return moved_matrices(first, draws, canvas)
 
     def maps(self, draws: Draws, size: tuple[int, ...]) -> Maps:
-        """The map of each sample from its source onto the canvas."""
-        canvas = np.array(self.canvas(size), dtype=np.float64)
-        count, axes = draws.flips.shape
-        scale = canvas / draws.side
-        offset = -draws.low * scale
-        scale, offset = np.where(draws.flips, -scale, scale), np.where(draws.flips, canvas - offset, offset)
-        matrices = np.tile(np.eye(axes + 1), (count, 1, 1))
-        matrices[:, range(axes), range(axes)] = scale
-        matrices[:, :-1, -1] = offset + draws.shifts
-        return Maps(matrices, self.canvas(size), self.fill, self.filter)
+        """The map of each sample from its source of ``size`` pixels onto the canvas."""
+        canvas = self.canvas(size)
+        return Maps(self.matrices(draws, None, canvas), canvas, self.fill, self.filter)
 
     def apply(
-        self, images: Tensor, seed: int, epoch: int | NDArray[np.int64], indices: NDArray[np.int64]
+        self, images: Tensor, seed: int, epoch: int | Whole, indices: Whole, stored: str | None = None
     ) -> tuple[Tensor, Maps]:
         """``images`` (B, C, *spatial) of the samples ``indices`` (B,), augmented, and the maps that moved them.
 
-        Returns (B, C, *canvas) of the same numeric type. Errors: ``InputError`` when a field does not fit the axes.
+        Returns (B, C, *canvas) of the same numeric type; nothing is mixed. ``stored`` is the type the samples were
+        stored as, where that is another. Errors: ``InputError`` when a field does not fit the axes or channels.
         """
         size = tuple(images.shape[2:])
         canvas = self.canvas(size)
         draws = self.draw(seed, epoch, indices, size)
+        maps = self.maps(draws, size)
         moved = images
-        if self.crop_scale is not None:
-            boxes = zip(draws.low.tolist(), (draws.low + draws.side).tolist(), strict=True)
-            moved = torch.cat([self._crop(images[i : i + 1], low, high) for i, (low, high) in enumerate(boxes)])
-        if draws.flips.any() or draws.shifts.any():
-            offsets = draws.flips * np.array(canvas) + draws.shifts
+        if draws.linear is not None:
+            moved = self._interpolated(images, maps)
+        elif self.crop_scale is not None:
+            moved = torch.cat([self._crop(images[i : i + 1], draws, i) for i in range(len(images))])
+        if draws.linear is None and (draws.flips.any() or draws.offsets.any()):
+            offsets = draws.flips * np.array(canvas) + draws.offsets
             moved = flip_and_shift(moved, draws.flips, offsets, canvas, self.fill)
-        if np.any(self.cutout):
-            moved = self._cut_out(moved, draws.hole)
-        return moved, self.maps(draws, size)
+        moved = change(moved, self.looks(seed, epoch, indices), stored)
+        return self.cut_out(moved, draws.hole), maps
 
-    def _crop(self, image: Tensor, low: Sequence[int], high: Sequence[int]) -> Tensor:
+    def _interpolated(self, images: Tensor, maps: Maps) -> Tensor:
+        if self.filter == "linear":
+            return move_batch(images, maps.matrices, maps.canvas, self.fill)
+        return torch.cat([move_images(images[i : i + 1], [one]) for i, one in enumerate(maps)])
+
+    def _crop(self, image: Tensor, draws: Draws, place: int) -> Tensor:
         size = tuple(image.shape[2:])
-        for axis, (start, stop) in enumerate(zip(low, high, strict=True)):
-            image = image.narrow(2 + axis, start, stop - start)
+        for axis, (start, side) in enumerate(zip(draws.low[place].tolist(), draws.side[place].tolist(), strict=True)):
+            image = image.narrow(2 + axis, start, side)
         return resize(image, self.canvas(size), self.filter)
 
-    def _cut_out(self, images: Tensor, hole: NDArray[np.int64]) -> Tensor:
-        """The box around each sample's ``hole``, cut at the canvas, in the fill (zero for "edge")."""
+    def cut_out(self, images: Tensor, hole: Whole) -> Tensor:
+        """``images`` with the box around each one's ``hole`` (B, A), cut at the canvas, in the fill (zero for
+        "edge")."""
+        if not np.any(self.cutout):
+            return images
         axes = images.ndim - 2
         inside = torch.ones((len(images), *[1] * (axes + 1)), dtype=torch.bool)
         for axis, (n, side) in enumerate(zip(images.shape[2:], per_axis(self.cutout, axes, "cutout"), strict=True)):
@@ -185,8 +299,3 @@ class Augment(Spec):
             shape = [len(images), 1, *(n if other == axis else 1 for other in range(axes))]
             inside = inside & torch.from_numpy(within).reshape(shape)
         return torch.where(inside.to(images.device), fill_colour(images, self.fill, axes), images)
-
-
-def _below(limits: NDArray[np.int64], numbers: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Whole numbers in [0, limits) from numbers in [0, 1)."""
-    return np.floor(numbers * limits).astype(np.int64)

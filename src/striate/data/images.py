@@ -12,6 +12,8 @@ Read: JPEG, PNG, WebP, BMP, TIFF, GIF, told by their first bytes and never by th
 - of an animation or of several pages the first is taken, which is noted;
 - ``colour`` and ``bits`` then bring all images of a set to one form: grey is 0.299 R + 0.587 G + 0.114 B, RGB of grey
   repeats it, 8 to 16 bits multiplies by 257 (white stays white), 16 to 8 bits divides by 257 and rounds.
+
+Most JPEGs are decoded by :mod:`striate.data.jpeg`, all else by Pillow; the pixels are the same.
 """
 
 import io
@@ -21,7 +23,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import FileIO
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +38,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from striate.core.disk import open_file
 from striate.core.errors import InputError
+from striate.data import jpeg
 
 Colour = Literal["as found", "grey", "rgb", "rgba"]
 
@@ -82,11 +85,16 @@ _REFUSED: tuple[tuple[bytes, str], ...] = (
     (b"P", "Netpbm (PPM)"),
 )
 FORMATS = "JPEG, PNG, WebP, BMP, TIFF and GIF"
+_REPLACE = "replace or remove the file"
 _FIX = f"convert it to one of {FORMATS}, or remove it"
 ORIENTATION = 0x0112
 """The EXIF tag of the orientation: 1 to 8, from 5 on height and width are exchanged."""
 SNIFFED = 16
 """How many first bytes tell the format."""
+_HEAD = 1 << 16
+"""How many first bytes are read to find a header."""
+_WHOLE = 1 << 26
+"""Files up to this size are read whole before they are decoded; Pillow reads larger ones as it goes."""
 _SIXTEEN = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
 
@@ -95,12 +103,15 @@ class ImageRules:
     """What images are brought to; the rules and their meaning are those of the module's documentation.
 
     ``bits`` is 8 or 16 (of float images: neither applies), 0 as found. ``maximum_pixels`` is checked before decoding.
+    ``at_least``: a JPEG is decoded at 1/2, 1/4 or 1/8 of its size while its shorter side keeps this many pixels (0:
+    always whole), see :func:`striate.data.jpeg.factor`.
     """
 
     colour: Colour = "as found"
     bits: int = 0
     background: tuple[int, int, int] = (255, 255, 255)
     maximum_pixels: int = 64_000_000
+    at_least: int = 0
 
 
 @dataclass(frozen=True)
@@ -137,16 +148,31 @@ def why_not_image(first: bytes) -> str:
     return f"it holds {name}, not {FORMATS}" if name else f"its content is not {FORMATS}"
 
 
+class Decoded(NamedTuple):
+    """An image decoded: ``values`` (C, H, W), which may be a view of interleaved pixels, a note or None, and ``size``,
+    its full height and width as shown, also where it was decoded smaller."""
+
+    values: NDArray[Any]
+    note: str | None
+    size: tuple[int, int]
+
+
 def read_header(path: ImageSource, rules: ImageRules) -> ImageHeader:
     """Size, colour and bits of an image file, without decoding it. Errors: ``InputError`` as :func:`read_image`."""
-    with _opened(path, rules) as image:
+    with _guarded(path), _bytes_of(path, _HEAD) as (data, file):
+        kind = _demand_decoder(data, path)
+        found = jpeg.parse(data) if kind is JpegImageFile else None
+        if found is not None:
+            _demand_size(found.width, found.height, path, rules)
+            return ImageHeader(found.height, found.width, found.components > 1, False, 8, found.orientation, "JPEG")
+        image = kind(file)
+        _demand_size(image.width, image.height, path, rules)
         bits = 32 if image.mode == "F" else 16 if image.mode in _SIXTEEN else 8
         transparent = bool(image.has_transparency_data)
         colour = image.mode not in ("1", "L", "LA", "La", "F", *_SIXTEEN)
-        orientation = image.getexif().get(ORIENTATION, 1)
-        if orientation not in range(1, 9):
-            orientation = 1
-        return ImageHeader(image.height, image.width, colour, transparent, bits, orientation, image.format or "")
+        return ImageHeader(
+            image.height, image.width, colour, transparent, bits, _orientation(image), image.format or ""
+        )
 
 
 def read_image(path: ImageSource, rules: ImageRules) -> tuple[NDArray[Any], str | None]:
@@ -155,46 +181,83 @@ def read_image(path: ImageSource, rules: ImageRules) -> tuple[NDArray[Any], str 
     Errors: ``InputError`` for a file that is missing, not regular, empty, not of these formats, truncated or damaged,
     with more pixels than allowed, or that cannot be brought to the form the rules ask for.
     """
-    with _opened(path, rules) as image:
+    found = decoded(path, rules)
+    return found.values, found.note
+
+
+def decoded(path: ImageSource, rules: ImageRules) -> Decoded:
+    """As :func:`read_image`, with the size of the image as shown. The file is opened once, its header read once."""
+    with _guarded(path), _bytes_of(path, _WHOLE) as (data, file):
+        kind = _demand_decoder(data, path)
+        header = jpeg.parse(data) if kind is JpegImageFile and isinstance(file, io.BytesIO) else None
+        complaint = None
+        if header is not None:
+            _demand_size(header.width, header.height, path, rules)
+            try:
+                return Decoded(_in_bits(_of_jpeg(data, header, rules), rules.bits, path), None, header.size)
+            except ValueError as error:  # Pillow then says whether there is anything to be shown
+                complaint = str(error).strip()
+        image = kind(file)
+        _demand_size(image.width, image.height, path, rules)
         notes = [_frames(image)] if getattr(image, "is_animated", False) else []
         if _sixteen_bit_colour(image):
             notes.append("16-bit colour, of which the upper 8 bits were kept")
+        size = (image.width, image.height) if _orientation(image) >= 5 else (image.height, image.width)
+        by = jpeg.factor(size, rules.at_least) if kind is JpegImageFile else 1
+        if by > 1:
+            image.draft(None, (image.width // by, image.height // by))
         image.load()
-        image = ImageOps.exif_transpose(image) or image
-        values = _values(image, rules)
-        return _in_bits(values, rules.bits, path), "; ".join(notes) or None
+        if complaint is not None:
+            if not jpeg.harmless(complaint):
+                raise InputError(path, f"the image is damaged ({complaint})", _REPLACE)
+            notes.append(f"kept, though its decoder says: {complaint}")
+        values = _values(ImageOps.exif_transpose(image) or image, rules)
+        return Decoded(_in_bits(values, rules.bits, path), "; ".join(notes) or None, size)
+
+
+def _of_jpeg(data: bytes, header: jpeg.JpegHeader, rules: ImageRules) -> NDArray[np.uint8]:
+    """The values (C, H, W) of a JPEG that Pillow is not needed for. Errors: ``ValueError`` for a faulty file."""
+    wanted = {"grey": "GRAY", "rgb": "RGB", "rgba": "RGBA"}.get(rules.colour)
+    own = "GRAY" if header.components == 1 else "RGB"
+    if wanted == "GRAY" and own == "RGB":  # the stored luma differs by a level or two from the grey of its RGB
+        colour = jpeg.decode(data, header, own, rules.at_least)
+        return _channels_first(Image.fromarray(colour).convert("L"))
+    return jpeg.decode(data, header, wanted or own, rules.at_least).transpose(2, 0, 1)
 
 
 @contextmanager
-def _opened(path: ImageSource, rules: ImageRules) -> Iterator[Image.Image]:
-    """The image with its header read. Whatever a decoder raises on hostile bytes leaves as an ``InputError``."""
-    with _bytes_of(path) as file:
-        decoder = _demand_decoder(file, path)
-        try:
-            image = decoder(file)
-            _demand_size(image, path, rules)
-            yield image
-        except InputError:
-            raise
-        except MemoryError:
-            raise InputError(path, "there is not enough memory to decode it", "make the image smaller") from None
-        except Exception as error:  # decoders raise nearly anything on damaged bytes
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise InputError(path, f"the image is damaged ({reason})", "replace or remove the file") from None
+def _guarded(path: ImageSource) -> Iterator[None]:
+    """Whatever a decoder raises on hostile bytes leaves as an ``InputError``."""
+    try:
+        yield
+    except InputError:
+        raise
+    except MemoryError:
+        raise InputError(path, "there is not enough memory to decode it", "make the image smaller") from None
+    except Exception as error:  # decoders raise nearly anything on damaged bytes
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(path, f"the image is damaged ({reason})", _REPLACE) from None
 
 
 @contextmanager
-def _bytes_of(source: ImageSource) -> Iterator[FileIO | io.BytesIO]:
+def _bytes_of(source: ImageSource, most: int) -> Iterator[tuple[bytes, FileIO | io.BytesIO]]:
+    """All bytes of a file and the same to read from, or where it has more than ``most`` its first and the file."""
     if isinstance(source, Blob):
-        yield io.BytesIO(source.data)
+        yield source.data, io.BytesIO(source.data)
         return
-    with open_file(source) as (file, _):
-        yield file
+    with open_file(source) as (file, size):
+        if size <= most:
+            data = file.read(size + 1) or b""
+            if len(data) != size:  # it was cut off in between, or grew
+                data += file.readall() or b""
+            yield data, io.BytesIO(data)
+            return
+        data = file.read(_HEAD) or b""
+        file.seek(0)
+        yield data, file
 
 
-def _demand_decoder(file: FileIO | io.BytesIO, path: ImageSource) -> type[ImageFile]:
-    first = file.read(SNIFFED) or b""
-    file.seek(0)
+def _demand_decoder(first: bytes, path: ImageSource) -> type[ImageFile]:
     decoder = _decoder(first)
     if decoder is None:
         raise InputError(path, why_not_image(first), _FIX)
@@ -207,16 +270,21 @@ def _decoder(first: bytes) -> type[ImageFile] | None:
     return next((decoder for magic, decoder in _READ if first.startswith(magic)), None)
 
 
-def _demand_size(image: Image.Image, path: ImageSource, rules: ImageRules) -> None:
-    pixels = image.width * image.height
+def _demand_size(width: int, height: int, path: ImageSource, rules: ImageRules) -> None:
+    pixels = width * height
     if pixels > rules.maximum_pixels:
         raise InputError(
             path,
-            f"{image.width} x {image.height} is {pixels:,} pixels, more than the {rules.maximum_pixels:,} allowed",
+            f"{width} x {height} is {pixels:,} pixels, more than the {rules.maximum_pixels:,} allowed",
             f"make it smaller, or allow more with maximum_pixels = {pixels}",
         )
     if not pixels:
         raise InputError(path, "the image has no pixels", "remove the file")
+
+
+def _orientation(image: Image.Image) -> int:
+    orientation = image.getexif().get(ORIENTATION, 1)
+    return orientation if orientation in range(1, 9) else 1
 
 
 def _frames(image: Image.Image) -> str:
@@ -262,8 +330,9 @@ def _laid_over(image: Image.Image, background: tuple[int, int, int]) -> Image.Im
 
 
 def _channels_first(image: Image.Image) -> NDArray[np.uint8]:
-    values = np.asarray(image)
-    return np.ascontiguousarray(values[None] if values.ndim == 2 else values.transpose(2, 0, 1))
+    """(C, H, W), a view of the interleaved pixels."""
+    values = np.array(image)
+    return values[None] if values.ndim == 2 else values.transpose(2, 0, 1)
 
 
 def _in_bits(values: NDArray[Any], bits: int, path: ImageSource) -> NDArray[Any]:
@@ -285,7 +354,10 @@ def encode_png(values: NDArray[np.uint8]) -> bytes:
 
 
 def decode_png(data: bytes, where: object) -> NDArray[np.uint8]:
-    """What :func:`encode_png` wrote: uint8 (1 or 3, H, W). Errors: ``InputError`` when it is damaged."""
+    """What :func:`encode_png` wrote: uint8 (1 or 3, H, W), a view of interleaved pixels.
+
+    Errors: ``InputError`` when it is damaged.
+    """
     try:
         return _channels_first(PngImageFile(io.BytesIO(data)))
     except (OSError, ValueError, SyntaxError, struct.error) as error:

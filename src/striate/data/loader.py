@@ -3,7 +3,10 @@
 The stream of samples is one random order of the set after the other (epoch e has the order ``random.permutation`` gives
 for (seed, e)), cut into batches: batch k holds the stream's places k B to (k + 1) B - 1, so every sample comes exactly
 once an epoch and batches may reach from one epoch into the next. With several processes each takes every ``world``-th
-row of the same batch. Augmentation is keyed by (seed, epoch, sample).
+row of the same batch. Augmentation is keyed by (seed, epoch, sample), also where it mixes samples.
+
+Samples of one shape are gathered and augmented a batch at a time, from memory where they fit. Samples of several
+shapes, and mosaics, are drawn onto the canvas picture by picture (:mod:`striate.data.gather`).
 """
 
 import threading
@@ -19,9 +22,11 @@ from torch import Tensor
 
 from striate.core.errors import InputError
 from striate.core.random import bits
-from striate.core.sample import Batch, Target
-from striate.core.transform import Transform
-from striate.data.augment import Augment
+from striate.core.sample import Batch, Boxes, Target
+from striate.core.transform import Compose, Transform
+from striate.data.augment import KEEP_BOXES, Augment
+from striate.data.gather import Gather, in_threads
+from striate.data.mix import as_tags, blended, demand_mixable, joined, partners
 from striate.data.shards import Shards
 
 RESIDENT_BYTES = 2 * 1024**3
@@ -35,10 +40,17 @@ class Loader:
     """The batches of some samples of prepared data.
 
     ``indices`` are positions in ``shards``; *rows* are positions in ``indices``. ``batch`` is the size of a batch over
-    all processes. ``augment`` changes the samples of :meth:`batch`, not of :meth:`sequential`; ``normalise`` is applied
-    to both, last. Attributes: ``images`` (n, C, *spatial) and ``targets`` where they are resident, else None: float32
-    and normalised already when nothing is augmented (``normalised``), as stored otherwise (uint16 becomes float32,
-    which is exact). Errors: ``InputError`` for no samples, samples of several shapes, or an uneven batch.
+    all processes. ``fit`` are the fixed transforms that bring a stored sample to the canvas (None: samples have one
+    shape): :meth:`sequential` gives what they give, :meth:`batch` augments on their canvas, or where crops are drawn,
+    takes those from the stored sample. ``augment`` changes the samples of :meth:`batch` alone; ``normalise`` is applied
+    to both, last. Boxes of :meth:`batch` are cut to the canvas, and those of which too little is left are dropped;
+    :meth:`sequential` keeps them all.
+
+    Attributes: ``shape`` (C, *spatial) of what ``sequential`` gives; ``dropped``, the number of boxes that batches made
+    so far (one is made ahead) have lost; ``images`` (n, C, *spatial) and ``targets`` where they are resident, else
+    None: float32 and normalised already when nothing is augmented (``normalised``), as stored otherwise (uint16 becomes
+    float32, which is exact). Errors: ``InputError`` for no samples, samples of several shapes without ``fit``, an
+    uneven batch, or an augmentation that does not suit the samples.
     """
 
     def __init__(
@@ -51,6 +63,7 @@ class Loader:
         normalise: Transform | None = None,
         device: torch.device | str = "cpu",
         *,
+        fit: Compose | None = None,
         rank: int = 0,
         world: int = 1,
         resident_bytes: int = RESIDENT_BYTES,
@@ -72,7 +85,7 @@ class Loader:
         self.device = torch.device(device)
         self.rank = rank
         self.world = world
-        self.shape = shards.demand_one_shape()
+        self.dropped = 0
         self.images: Tensor | None = None
         self.targets: dict[str, Tensor | list[Target]] | None = None
         self.normalised = False
@@ -82,7 +95,13 @@ class Loader:
         self._ahead: tuple[int, Future[Batch]] | None = None
         self._reader: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
-        self._load(resident_bytes)
+        self._pictures = self._pictured(fit)
+        if self._pictures is None:
+            self.shape = shards.demand_one_shape()
+            self._load(resident_bytes)
+        else:
+            axes = shards.sample_shape if fit is None or shards.sample_shape is None else None
+            self.shape = axes or (shards.schema.channels, *self._pictures.canvas)
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -114,9 +133,25 @@ class Loader:
         size = batch or self.batch_size
         for start in range(0, len(self), size):
             rows = torch.arange(start, min(start + size, len(self)))
-            images, targets = self._gather(rows)
+            images, targets = self._fitted(rows) if self._pictures else self._gather(rows)
             targets = {name: _collated(one) for name, one in targets.items()}
             yield Batch(self._finished(images), targets, self._index[start : start + size])
+
+    def _pictured(self, fit: Compose | None) -> Gather | None:
+        """What draws samples one at a time, where they cannot be moved a batch at a time."""
+        shards, augment = self.shards, self.augment
+        size = (shards.sample_shape or ())[1:]
+        if augment is not None:
+            demand_mixable([kind for kind, _ in shards.schema.targets.values()], augment.mosaic, augment.mixup)
+        if size and (fit is None or fit.map(size).leaves(size)):
+            return (
+                None
+                if augment is None or not augment.mosaic
+                else Gather(shards, self.indices, self.seed, augment, None)
+            )
+        if fit is None:
+            shards.demand_one_shape()
+        return Gather(shards, self.indices, self.seed, augment, fit)
 
     def _load(self, budget: int) -> None:
         """Bring images into memory where they fit, normalised at once when nothing comes before it."""
@@ -161,17 +196,67 @@ class Loader:
 
     def _made(self, step: int) -> Batch:
         rows = self._rows(step * self.batch_size, self.batch_size)[self.rank :: self.world]
-        images, targets = self._gather(rows)
         index = self._index.index_select(0, rows)
+        epochs = self.epochs(step, 1)[0, self.rank :: self.world]
+        if self._pictures is not None:
+            here = self.device.type == "cpu" and self.normalise is not None
+            found = self._pictures.batch(rows.numpy(), epochs, self._finished if here else None)
+            images, targets = found.images.to(self.device), found.targets
+            images = images if here else self._finished(images)
+            self._count(found.dropped)
+        else:
+            images, targets = self._augmented(rows, epochs)
+            images = self._finished(images)
+        done = Batch(images, {name: _collated(one) for name, one in targets.items()}, index)
+        return done if self.device.type == "cpu" else done.to(self.device)
+
+    def _augmented(self, rows: Tensor, epochs: NDArray[np.int64]) -> tuple[Tensor, dict[str, Any]]:
+        """Samples of one shape, a batch at a time."""
+        augment = self.augment
+        if augment is None or not augment.mixup:
+            return self._moved(rows, epochs)
+        others, weights = partners(self.seed, augment.mixup, self.indices[rows.numpy()], epochs, len(self))
+        one, other = self._moved(rows, epochs), self._moved(torch.from_numpy(others), epochs)
+        targets: dict[str, Any] = {}
+        for name, values in one[1].items():
+            if isinstance(values, Tensor):
+                first, second = (as_tags(each[1][name], len(self.shards.classes)) for each in (one, other))
+                targets[name] = blended(first, second, weights)
+            else:
+                pairs = zip(values, other[1][name], weights.tolist(), strict=True)
+                targets[name] = [joined(first, second, weight) for first, second, weight in pairs]
+        return blended(one[0], other[0], weights), targets
+
+    def _moved(self, rows: Tensor, epochs: NDArray[np.int64]) -> tuple[Tensor, dict[str, Any]]:
+        """Samples of one shape under their own augmentation, boxes cut to the canvas."""
+        images, targets = self._gather(rows)
+        keep, moved = KEEP_BOXES, targets
         if self.augment is not None:
-            epochs = self.epochs(step, 1)[0, self.rank :: self.world]
-            images, maps = self.augment.apply(images, self.seed, epochs, index.numpy())
-            targets = {
+            keep, index = self.augment.keep_boxes, self.indices[rows.numpy()]
+            images, maps = self.augment.apply(images, self.seed, epochs, index, self.shards.dtype)
+            moved = {
                 name: one if isinstance(one, Tensor) else [each.move(by) for each, by in zip(one, maps, strict=True)]
                 for name, one in targets.items()
             }
-        targets = {name: _collated(one) for name, one in targets.items()}
-        return Batch(self._finished(images), targets, index)
+        canvas = tuple(images.shape[2:])
+        for name, found in moved.items():
+            if not isinstance(found, Tensor) and found and isinstance(found[0], Boxes):
+                cut = [boxes.clip(canvas, keep) for boxes in found]
+                moved[name] = [boxes for boxes, _ in cut]
+                self._count(sum(lost for _, lost in cut))
+        return images, moved
+
+    def _fitted(self, rows: Tensor) -> tuple[Tensor, dict[str, Any]]:
+        """Samples under the fixed transforms alone, on the device."""
+        assert self._pictures is not None
+        samples = in_threads(self._pictures.fitted, rows.tolist())
+        images = torch.stack([_wide(one.image) for one in samples]).to(self.device)
+        return images, {name: [one.targets[name] for one in samples] for name in samples[0].targets}
+
+    def _count(self, dropped: int) -> None:
+        if dropped:
+            with self._lock:
+                self.dropped += dropped
 
     def _gather(self, rows: Tensor) -> tuple[Tensor, dict[str, Any]]:
         """Images and targets of some rows, on the device: labels as tensors, other kinds as lists."""
@@ -205,6 +290,10 @@ class Loader:
 def _tensor(images: NDArray[Any]) -> Tensor:
     """Images as a tensor torch can compute with: it has next to nothing for uint16, and float32 holds it exactly."""
     return torch.from_numpy(images.astype(np.float32) if images.dtype == np.uint16 else images)
+
+
+def _wide(image: Tensor) -> Tensor:
+    return image.float() if image.dtype == torch.uint16 else image
 
 
 def _collated(targets: Tensor | list[Target]) -> Any:

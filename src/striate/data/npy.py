@@ -47,7 +47,7 @@ def read_array(file: Any, size: int, where: object) -> Array:
             f"it claims the shape {shape} of {dtype}, {count * dtype.itemsize:,} bytes, but has {size:,}",
             "save it again",
         )
-    _demand_memory(count * dtype.itemsize, where)
+    demand_memory(count * dtype.itemsize, where)
     array = np.empty(count, dtype)
     view = memoryview(array.view(np.uint8).data if count and dtype.itemsize else b"")
     filled = 0
@@ -59,7 +59,8 @@ def read_array(file: Any, size: int, where: object) -> Array:
     return array.reshape(shape[::-1]).T if fortran else array.reshape(shape)
 
 
-def _demand_memory(size: int, where: object) -> None:
+def demand_memory(size: int, where: object) -> None:
+    """Errors: ``InputError`` when so many bytes are more than the machine's memory."""
     whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if size > whole:
         raise InputError(where, f"the array needs {size:,} bytes, and this machine has {whole:,}", "split the file")

@@ -5,6 +5,9 @@ small file that says which samples it holds; the index comes last. So a killed p
 whole shard, and what it makes does not depend on when it was killed or on the number of threads. Images are stored raw
 when all fit the stated budget, else without loss: as PNG where that has the form (8 bits, 1 or 3 channels, 2 axes),
 else compressed by zlib.
+
+A sample is made sound first (:mod:`striate.data.sound`: faulty boxes are dropped and noted), then preprocessed with its
+targets; its original size is kept beside it, so that predictions return to the pixels that were annotated.
 """
 
 import os
@@ -13,11 +16,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from striate.core.disk import DISK, Disk, remove_stale
 from striate.core.errors import InputError
@@ -25,7 +30,8 @@ from striate.core.sample import Sample
 from striate.core.transform import Transform
 from striate.data.fingerprint import combined
 from striate.data.reader import Reader
-from striate.data.record import PNG, RAW, ZLIB, Schema, encode_image
+from striate.data.ready import Prepared, ready
+from striate.data.record import PNG, RAW, ZLIB, Schema
 from striate.data.shards import INDEX, VERSION, Shards, human
 from striate.data.unfinished import (
     OURS,
@@ -45,8 +51,10 @@ SHARD_BYTES = 64 * 1024 * 1024
 BUDGET_BYTES = 2 * 1024**3
 _TRIED = 32
 """How many samples are prepared to estimate the size of all."""
-_CHUNK = 16
-"""How many samples a thread takes at a time."""
+_CHUNK = 64
+"""How many samples a thread takes at a time, at most: fewer where there are few, so that every thread has some."""
+_CHUNK_BYTES = 8 * 1024 * 1024
+"""How many bytes of samples a thread makes at a time, about: what waits for its turn to be written is in memory."""
 Show = Callable[[int, int, str], None]
 
 
@@ -54,10 +62,10 @@ Show = Callable[[int, int, str], None]
 class _Outcome:
     """One sample prepared: its record and row, or why it is skipped; and what is to be known of it."""
 
-    record: bytes = b""
+    record: tuple[bytes, ...] = ()
     row: list[int] = field(default_factory=list)
     reason: str | None = None
-    note: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 def fingerprint(reader: Reader, preprocessing: Transform) -> str:
@@ -97,12 +105,13 @@ def prepare(
         _demand_own(place)
         remove_stale(place, disk)
         schema, done = continued(place, digest, len(reader), say)
+        threads, tried = workers or _cores(), dict[int, Prepared]()
         if schema is None:
-            schema = _planned(reader, preprocessing, place, budget_bytes, say)
+            schema, tried = _planned(reader, preprocessing, place, budget_bytes, threads, say)
             write_json(place / PLAN, {"fingerprint": digest, "schema": schema.to_json()}, disk)
         before = len(done.files)
         try:
-            _run(reader, preprocessing, schema, done, place, workers, show, disk)
+            _run(reader, preprocessing, schema, done, place, tried, threads, show, disk)
             _finish(reader, preprocessing, schema, done, place, digest, disk)
         except InputError:
             for number in range(before, len(done.files) + 1):
@@ -124,6 +133,8 @@ def _told(shards: Shards, say: Say) -> Shards:
         say(f"{len(shards.skipped)} skipped, all listed in the report; first: {name}: {reason}")
     if shards.notes:
         say(f"{len(shards.notes)} noted; first: {shards.notes[0][0]}: {shards.notes[0][1]}")
+    if shards.problems:
+        say(f"{len(shards.problems):,} annotations left out or doubtful; `striate check` lists them")
     return shards
 
 
@@ -133,41 +144,51 @@ def _run(
     schema: Schema,
     done: Done,
     place: Path,
-    workers: int | None,
+    tried: dict[int, Prepared],
+    workers: int,
     show: Show,
     disk: Disk,
 ) -> None:
     """Prepare the samples from ``done.next`` on, writing each shard as it fills."""
     total, shown = len(reader), time.monotonic()
-    for position, outcome in _outcomes(reader, preprocessing, schema, done.next, workers or _cores()):
-        if done.buffer and len(done.buffer) + len(outcome.record) > SHARD_BYTES:
+    for position, outcome in _outcomes(reader, preprocessing, schema, done.next, tried, workers):
+        if done.size and done.size + sum(map(len, outcome.record)) > SHARD_BYTES:
             write_shard(done, place, position, disk)
         if outcome.reason is None:
-            done.waiting.append([position, len(done.files), len(done.buffer), *outcome.row])
-            done.buffer += outcome.record
+            done.waiting.append([position, len(done.files), done.size, *outcome.row])
+            done.records += outcome.record
+            done.size += sum(map(len, outcome.record))
         else:
             done.skipped.append((reader.name(position), outcome.reason))
-        if outcome.note is not None:
-            done.notes.append((reader.name(position), outcome.note))
+        done.notes += [(reader.name(position), note) for note in outcome.notes]
         if time.monotonic() - shown > 0.1 or position + 1 == total:
             shown = time.monotonic()
             show(position + 1, total, f"{len(done.skipped)} skipped")
-    if done.buffer or done.waiting:
+    if done.waiting:
         write_shard(done, place, total, disk)
 
 
 def _outcomes(
-    reader: Reader, preprocessing: Transform, schema: Schema, first: int, workers: int
+    reader: Reader,
+    preprocessing: Transform,
+    schema: Schema,
+    first: int,
+    tried: dict[int, Prepared],
+    workers: int,
 ) -> Iterator[tuple[int, _Outcome]]:
     """The outcome of every sample from ``first`` on, in order, made by threads that keep a bounded distance ahead."""
+    each = max((_raw_bytes(sample) for sample, _ in tried.values()), default=_CHUNK_BYTES // 8)
+    size = max(1, min(_CHUNK, (len(reader) - first) // (8 * workers), _CHUNK_BYTES // each))
 
     def chunk(start: int) -> list[_Outcome]:
-        return [_outcome(reader, preprocessing, schema, p) for p in range(start, min(start + _CHUNK, len(reader)))]
+        positions = range(start, min(start + size, len(reader)))
+        missing = [position for position in positions if position not in tried]
+        made = dict(zip(missing, ready(reader, preprocessing, missing), strict=True))
+        return [_outcome(reader, schema, position, made.get(position) or tried.pop(position)) for position in positions]
 
-    starts = iter(range(first, len(reader), _CHUNK))
+    starts = iter(range(first, len(reader), size))
     pending: deque[tuple[int, Future[list[_Outcome]]]] = deque()
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="prepare")
-    try:
+    with _pool(workers) as pool:
         for start in starts:
             pending.append((start, pool.submit(chunk, start)))
             if len(pending) > 2 * workers:
@@ -176,65 +197,98 @@ def _outcomes(
         while pending:
             start, future = pending.popleft()
             yield from enumerate(future.result(), start)
+
+
+@contextmanager
+def _pool(workers: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads of which each computes alone: torch would otherwise start as many again inside every one of them."""
+    threads = torch.get_num_threads()
+
+    def begin() -> None:
+        torch.get_num_threads()  # a thread's first question sets its number to the default, so ask before
+        torch.set_num_threads(1)
+
+    pool = ThreadPoolExecutor(workers, "prepare", begin)
+    try:
+        yield pool
     finally:
         pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)  # what threads to come begin with is one number for the process
 
 
-def _outcome(reader: Reader, preprocessing: Transform, schema: Schema, position: int) -> _Outcome:
+def _outcome(reader: Reader, schema: Schema, position: int, made: Prepared | InputError) -> _Outcome:
+    note = reader.note(position)
+    known = () if note is None else (note,)
+    if isinstance(made, InputError):
+        return _Outcome(reason=f"{made.cause}", notes=known)
+    sample, notes = made
     try:
-        record, row = schema.encode(_prepared(reader, preprocessing, position))
+        record, row = schema.encode(sample)
     except InputError as error:
-        return _Outcome(reason=f"{error.cause}", note=reader.note(position))
-    return _Outcome(record, row, note=reader.note(position))
+        return _Outcome(reason=f"{error.cause}", notes=known)
+    return _Outcome(record, row, notes=known + notes)
 
 
-def _prepared(reader: Reader, preprocessing: Transform, position: int) -> Sample:
-    """A sample checked and preprocessed. Errors: ``InputError``."""
-    sample = reader.read(position)
-    if 0 in sample.image.shape:
-        raise InputError(sample.name, f"it has no values (shape {tuple(sample.image.shape)})", "remove it")
-    if sample.image.is_floating_point() and not bool(sample.image.isfinite().all()):
-        raise InputError(sample.name, "it holds values that are not finite (NaN or infinity)", "correct or remove it")
-    return preprocessing(sample)
-
-
-def _planned(reader: Reader, preprocessing: Transform, place: Path, budget: int, say: Say) -> Schema:
+def _planned(
+    reader: Reader, preprocessing: Transform, place: Path, budget: int, workers: int, say: Say
+) -> tuple[Schema, dict[int, Prepared]]:
     """Prepare a few samples to find the form of all, and decide how they are stored. The size is said.
 
-    Errors: ``InputError`` when none of the first samples tried can be read or the disk has too little space.
+    Returns the samples prepared too, by position: they need not be prepared again. Errors: ``InputError`` when none of
+    the first samples tried can be read or the disk has too little space.
     """
-    tried = np.unique(np.linspace(0, len(reader) - 1, min(_TRIED, len(reader))).astype(int)).tolist()
-    samples: list[Sample] = []
+    places = np.unique(np.linspace(0, len(reader) - 1, min(_TRIED, len(reader))).astype(int)).tolist()
+    found: dict[int, Prepared] = {}
     reasons: list[str] = []
-    for number, position in enumerate(chain(tried, range(len(reader)))):
-        if number >= len(tried) and samples:
-            break
-        try:
-            samples.append(_prepared(reader, preprocessing, position))
-        except InputError as error:
-            reasons.append(f"{reader.name(position)}: {error.cause}")
-    if not samples:
+
+    def attempt(position: int) -> Prepared | InputError:
+        return ready(reader, preprocessing, [position])[0]
+
+    with _pool(workers) as pool:
+        results = chain(pool.map(attempt, places), map(attempt, range(len(reader))))
+        for number, (position, result) in enumerate(zip(chain(places, range(len(reader))), results, strict=True)):
+            if isinstance(result, InputError):
+                reasons.append(f"{reader.name(position)}: {result.cause}")
+            else:
+                found[position] = result
+            if found and number + 1 >= len(places):
+                break
+    if not found:
         raise InputError(
             reader.path, f"none of the {len(reader)} samples can be used (first: {reasons[0]})", "correct the data"
         )
+    samples = [sample for sample, _ in found.values()]
     schema = Schema.of(samples[0])
-    images = [sample.image.numpy() for sample in samples]
-    raw = sum(image.nbytes for image in images) / len(images) * len(reader)
-    exact = len({image.shape for image in images}) == 1
-    codec, size = RAW, raw
+    sizes = [_raw_bytes(sample) for sample in samples]
+    raw = sum(sizes) / len(sizes) * len(reader)
+    size = raw
     if raw > budget:
         plain = schema.axes == 2 and schema.dtype == "uint8" and schema.channels in (1, 3)
-        codec = PNG if plain else ZLIB
-        size = sum(len(encode_image(image, codec)) for image in images) / len(images) * len(reader)
-    about = "" if exact and codec == RAW else "about "
-    why = f"{human(raw)} raw are {'more than' if codec != RAW else 'within'} the budget of {human(budget)}"
-    say(f"preparing {len(reader):,} samples into {place}: {about}{human(size)} stored {codec} ({why})")
+        schema = replace(schema, codec=PNG if plain else ZLIB)
+        size = sum(_record_bytes(sample, schema) for sample in samples) / len(samples) * len(reader)
+    about = "" if len(set(sizes)) == 1 and schema.codec == RAW else "about "
+    why = f"{human(raw)} raw are {'more than' if schema.codec != RAW else 'within'} the budget of {human(budget)}"
+    say(f"preparing {len(reader):,} samples into {place}: {about}{human(size)} stored {schema.codec} ({why})")
     free = shutil.disk_usage(place).free
     if size * 1.02 > free:
         raise InputError(
             place, f"{human(size)} are needed and {human(free)} are free", "free some space, or give another folder"
         )
-    return Schema(schema.dtype, schema.channels, schema.axes, codec, schema.targets)
+    return schema, found
+
+
+def _raw_bytes(sample: Sample) -> int:
+    """The bytes of a sample that is stored raw."""
+    arrays = [one for target in sample.targets.values() for one in target.arrays().values()]
+    return sum(one.numel() * one.itemsize for one in (sample.image, *arrays))
+
+
+def _record_bytes(sample: Sample, schema: Schema) -> int:
+    """The bytes of a sample that is stored, 0 for one that does not fit and will be skipped."""
+    try:
+        return sum(map(len, schema.encode(sample)[0]))
+    except InputError:
+        return 0
 
 
 def _finish(
@@ -281,6 +335,7 @@ def _finish(
         "shards": done.files,
         "skipped": [*reader.skipped, *done.skipped],
         "notes": done.notes,
+        "problems": [[one.code, one.file, one.detail] for one in reader.problems],
     }
     write_json(place / INDEX, index, disk)
 

@@ -45,9 +45,12 @@ CODES: dict[str, Meaning] = {
     "unreadable": Meaning("error", "files that cannot be read", "replace or remove them"),
     "truncated": Meaning("error", "images that end too early", "copy them again from their source, or remove them"),
     "skipped": Meaning("warning", "files that are no samples", "move them out of the data set if they are not meant"),
+    "not-a-sample": Meaning("note", "documents beside the samples, passed over", "nothing needs to be done"),
     "not-finite": Meaning("error", "samples with NaN or infinite values", "correct or remove them"),
     "duplicate": Meaning("warning", "the same file more than once", "keep one of each"),
-    "near-duplicate": Meaning("note", "nearly the same image more than once", "look at them; keep one if they are one"),
+    "near-duplicate": Meaning(
+        "note", "nearly the same image more than once", "right for the frames of a film; else keep one"
+    ),
     "duplicate-labels-differ": Meaning("error", "the same sample with different labels", "decide which label is right"),
     "leak": Meaning("error", "the same sample in two splits", "remove it from one of them: its score is no test"),
     "near-leak": Meaning("warning", "nearly the same sample in two splits", "look at them; keep them in one split"),
@@ -67,6 +70,9 @@ CODES: dict[str, Meaning] = {
     "class-offset": Meaning("error", "class ids that seem shifted by one", "check from which number ids are counted"),
     "class-names-alike": Meaning("warning", "class names that differ only in case or spaces", "use one spelling"),
     "class-missing-in-split": Meaning("warning", "classes that a split lacks", "move samples of it into the split"),
+    "class-never-trained": Meaning(
+        "warning", "classes that are tested but not in the training split", "move samples of it into the training split"
+    ),
     "class-rare": Meaning("warning", "classes with very few samples", "add samples, or join classes"),
     "imbalance": Meaning("warning", "classes of very unequal size", "weigh the loss (balance), or add samples"),
     # boxes
@@ -76,6 +82,7 @@ CODES: dict[str, Meaning] = {
     "box-beyond": Meaning("warning", "boxes that reach beyond their image", "cut them at the edge"),
     "box-tiny": Meaning("note", "boxes under 4 pixels", "train at a larger size, or leave them out"),
     "box-duplicate": Meaning("warning", "the same box twice", "keep one"),
+    "box-two-classes": Meaning("warning", "boxes that carry two classes", "decide which class is right"),
     "box-whole-image": Meaning("note", "boxes that cover the whole image", "check that they are meant"),
     "no-boxes": Meaning("note", "images without any box", "right if nothing is there; else label them"),
     # masks

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, final
 import numpy as np
 from numpy.typing import NDArray
 
-import striate.data
+import striate.data.formats
 from striate.core.errors import InputError
 from striate.core.spec import discover
 from striate.data.collection import ALL, Array, Collection, ReaderOptions
@@ -41,14 +41,16 @@ class Reader(ABC):
 
     ``certainty`` orders formats that fit the same path: 0 for those that need nothing but files of a kind, 1 for those
     with a form of their own, 2 for those recognised by annotations that only they have. The most certain is taken.
+    ``listed`` False keeps a reader that no path is of out of the formats.
     """
 
     format: ClassVar[str]
     certainty: ClassVar[int] = 1
+    listed: ClassVar[bool] = True
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        if inspect.isabstract(cls):
+        if inspect.isabstract(cls) or not cls.listed:
             return
         other = _formats.get(cls.format)
         if other is not None and (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
@@ -99,16 +101,24 @@ class Reader(ABC):
         """
         import torch
 
-        from striate.core.sample import Sample
+        from striate.core.sample import Mask, Sample
         from striate.core.transform import Resize
 
-        image = np.ascontiguousarray(self.image(position))
+        image = self.image(position)
+        if not image.transpose(
+            *range(1, image.ndim), 0
+        ).flags.c_contiguous:  # interleaved pixels are resized fastest as they are
+            image = np.ascontiguousarray(image)
         tensor = torch.from_numpy(image if image.flags.writeable else image.copy())
         targets, shape = self.targets(position), tuple(image.shape[1:])
         size = shape if self._collection.sizes is None else self._collection.sizes(position)
         if size != shape:
             by = Resize(size=shape).map(size)
-            targets = {name: one.move(by) for name, one in targets.items()}
+            # a mask of another size than its image stays as it is: what prepares the sample sees that, and says so
+            targets = {
+                name: one if isinstance(one, Mask) and tuple(one.values.shape) != size else one.move(by)
+                for name, one in targets.items()
+            }
         return Sample(tensor, targets, self.name(position), self.group(position), size)
 
     @final
@@ -133,6 +143,16 @@ class Reader(ABC):
         if self.multi_label:
             return {"label": Label(tags=torch.from_numpy(self.labels[position].astype(np.float32)))}
         return {"label": Label(index=int(self.labels[position]))}
+
+    @property
+    def image_dtype(self) -> str:
+        """The numeric type of the samples: uint8, uint16 or float32. Errors: ``InputError`` when none can be read."""
+        for position in range(len(self)):
+            try:
+                return str(self.image(position).dtype)
+            except InputError:
+                continue
+        raise InputError(self.path, "none of its samples can be read", "correct the data")
 
     @final
     def source_file(self, position: int) -> Path | None:
@@ -219,7 +239,7 @@ class Reader(ABC):
 
 def readers() -> dict[str, type[Reader]]:
     """Every reader there is, by the name of its format."""
-    discover(striate.data)
+    discover(striate.data.formats)
     return dict(sorted(_formats.items()))
 
 

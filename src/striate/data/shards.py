@@ -7,8 +7,9 @@ whole numbers a sample), ``labels.npy`` (where samples have labels), ``names.jso
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,10 @@ from striate.core.disk import open_file
 from striate.core.errors import InputError
 from striate.core.sample import Label, Sample, Target
 from striate.data.npy import read_npy
-from striate.data.record import FIXED, RAW, Schema
+from striate.data.problems import Problem
+from striate.data.record import RAW, Schema
 
-VERSION = 1
+VERSION = 2
 INDEX = "index.json"
 _AGAIN = "delete the folder and prepare again"
 _WORKERS = min(8, os.cpu_count() or 1)
@@ -36,7 +38,8 @@ class Shards:
     options), ``classes``, ``multi_label``, ``target``, ``labels`` (int64 (n,), bool (n, K), or None), ``names``,
     ``groups`` (or None), ``splits`` (name to positions), ``sample_shape`` (C, *spatial), or None where it differs
     between samples, ``dtype``, ``preprocessing`` and ``options`` (JSON of the specs they were made with), ``found``
-    (what the reader said), ``skipped`` and ``notes`` (pairs of name and reason).
+    (what the reader said), ``skipped`` and ``notes`` (pairs of name and reason), ``problems`` (what the reader left out
+    or doubted), ``rows`` (the index: a row of whole numbers a sample, see :mod:`striate.data.record`).
     """
 
     def __init__(self, folder: Path, index: dict[str, Any], rows: NDArray[np.int64], texts: dict[str, Any]) -> None:
@@ -51,6 +54,7 @@ class Shards:
         self.options: dict[str, Any] = index["options"]
         self.skipped: list[tuple[str, str]] = [(name, reason) for name, reason in index["skipped"]]
         self.notes: list[tuple[str, str]] = [(name, note) for name, note in index["notes"]]
+        self.problems = [Problem(code, file, detail) for code, file, detail in index["problems"]]
         self.schema = Schema.from_json(index["schema"])
         self.dtype = self.schema.dtype
         self.files: list[tuple[str, int]] = [(str(name), int(size)) for name, size in index["shards"]]
@@ -88,28 +92,76 @@ class Shards:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def originals(self) -> NDArray[np.int64]:
+        """The spatial size (n, A) that each sample had when it was annotated, before it was prepared."""
+        return self.rows[:, self.schema.original_columns]
+
     def read(self, position: int) -> Sample:
-        """One sample with its targets. Errors: ``InputError`` when its shard has been cut or damaged."""
+        """One sample with its targets and original size. Errors: ``InputError`` when its shard is cut or damaged."""
         row = self.rows[position]
-        data = self._bytes(row, int(self.schema.sizes(row[None])[0]))
+        data = self._bytes(row, int(row[3] + row[4]))
         stored = int(row[3])
-        image = torch.from_numpy(self.schema.image(row, data[:stored], self._where(row)).copy())
-        targets = self.schema.target_values(row, data[stored:])
-        return Sample(image, targets, self.names[position], self.groups[position] if self.groups else None)
+        image = self.schema.image(row, data[:stored], self._where(row))
+        return Sample(
+            torch.from_numpy(image if image.flags.writeable else image.copy()),
+            self.schema.target_values(row, data[stored:], self._where(row)),
+            self.names[position],
+            self.groups[position] if self.groups else None,
+            tuple(row[self.schema.original_columns].tolist()),
+        )
+
+    def image(self, position: int) -> NDArray[Any]:
+        """The image of one sample, (C, *spatial), without its targets. Errors: ``InputError``."""
+        row = self.rows[position]
+        return self.schema.image(row, self._bytes(row, int(row[3])), self._where(row))
+
+    def region(self, position: int, low: Sequence[int], high: Sequence[int]) -> NDArray[Any]:
+        """A part of one image: (C, *(high - low)) from pixel ``low`` up to, not including, ``high`` of every axis.
+
+        Of raw images only the rows needed are read: what a crop leaves out costs nothing. Errors: ``InputError`` when
+        the shard is cut or damaged; ``ValueError`` for a part that is empty or not inside the image.
+        """
+        row = self.rows[position]
+        channels, *size = row[self.schema.image_columns].tolist()
+        fits = len(low) == len(high) == len(size)
+        if not fits or not all(0 <= a < b <= n for a, b, n in zip(low, high, size, strict=True)):
+            raise ValueError(f"the part from {tuple(low)} to {tuple(high)} of an image of {_x(size)} pixels")
+        parts = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+        if self.schema.codec != RAW:
+            return self.image(position)[:, *parts]
+        rows = high[0] - low[0]
+        across, pitch = size[1:], math.prod(size[1:])
+        runs, each = (1, (*across, channels)) if self.schema.interleaved else (channels, tuple(across))
+        out = np.empty((runs, rows, *each), dtype=self.dtype)
+        line = pitch * out.itemsize * (channels // runs)
+        start, plane = int(row[2]) + low[0] * line, size[0] * line
+        with _open(self._where(row)) as descriptor:
+            if rows == size[0]:
+                _fill_from(descriptor, out.data.cast("B"), start, self._where(row))
+            else:
+                for run in range(runs):
+                    _fill_from(descriptor, out[run].data.cast("B"), start + run * plane, self._where(row))
+        image = out[0].transpose(2, 0, 1) if self.schema.interleaved else out
+        return image[:, :, *parts[1:]]
 
     def images(self, positions: NDArray[np.integer]) -> NDArray[Any]:
-        """The images of samples of one shape: (len(positions), C, *spatial). Errors: ``InputError``."""
+        """The images of samples of one shape: (len(positions), C, *spatial), packed. Errors: ``InputError``."""
         shape = self.demand_one_shape()
         out = np.empty((len(positions), *shape), dtype=self.dtype)
-        if self.schema.codec == RAW and len(positions) > len(self) // 4:
+        raw = self.schema.codec == RAW
+        if raw and len(positions) > len(self) // 4:
             self._fill(out, np.asarray(positions))
             return out
 
         def put(place: int) -> None:
             row = self.rows[positions[place]]
-            out[place] = self.schema.image(row, self._bytes(row, int(row[3])), self._where(row))
+            if raw and not self.schema.interleaved:
+                _pread(self._where(row), out[place].data.cast("B"), int(row[2]))
+            else:
+                out[place] = self.image(int(positions[place]))
 
-        if out.nbytes < 1 << 20 and self.schema.codec == RAW:
+        if out.nbytes < 1 << 20 and raw:
             for place in range(len(out)):
                 put(place)
         else:
@@ -141,7 +193,7 @@ class Shards:
         lines = [
             f"{self.folder}: {len(self):,} samples, {shape} {self.dtype}, {len(self.classes)} classes",
             f"{human(size)} {self.schema.codec} in {len(self.files)} shards; splits: {splits}",
-            f"{len(self.skipped)} skipped, {len(self.notes)} noted",
+            f"{len(self.skipped)} skipped, {len(self.notes)} noted, {len(self.problems)} problems",
             *(f"  skipped {name}: {reason}" for name, reason in self.skipped),
             *(f"  noted {name}: {note}" for name, note in self.notes),
         ]
@@ -165,7 +217,7 @@ class Shards:
         count = 0
         for start in range(0, len(chosen), 256):
             part = chosen[start : start + 256]
-            images = [self.images(part)] if self.sample_shape else [self.read(int(p)).image.numpy()[None] for p in part]
+            images = [self.images(part)] if self.sample_shape else [self.image(int(p))[None] for p in part]
             for image in images:
                 values = image.astype(np.float64).swapaxes(0, 1).reshape(self.schema.channels, -1)
                 total = total + values.sum(axis=1)
@@ -192,9 +244,7 @@ class Shards:
 
     def _targets_of(self, position: int) -> dict[str, Target]:
         row = self.rows[position]
-        stored = int(row[3])
-        size = int(self.schema.sizes(row[None])[0])
-        return self.schema.target_values(row, self._bytes(row, size - stored, stored))
+        return self.schema.target_values(row, self._bytes(row, int(row[4]), int(row[3])), self._where(row))
 
     def _where(self, row: NDArray[np.int64]) -> Path:
         return self.folder / self.files[int(row[1])][0]
@@ -219,12 +269,15 @@ class Shards:
             chosen = positions[places]
             starts = self.rows[chosen, 2]
             stride = int(sizes[chosen[0]])
-            flat = out.reshape(len(out), -1).view(np.uint8)
             if (sizes[self.rows[:, 1] == shard] == stride).all() and not (starts % stride).any() and size % stride == 0:
-                flat[places] = buffer.reshape(-1, stride)[starts // stride, :length]
+                stored = buffer.reshape(-1, stride)[starts // stride, :length]
             else:
-                for place, start in zip(places, starts, strict=True):
-                    flat[place] = buffer[start : start + length]
+                stored = np.stack([buffer[start : start + length] for start in starts])
+            if self.schema.interleaved:
+                channels, *spatial = out.shape[1:]
+                out[places] = stored.reshape(-1, *spatial, channels).transpose(0, 3, 1, 2)
+            else:
+                out.reshape(len(out), -1).view(np.uint8)[places] = stored
 
     def _demand_whole(self) -> None:
         """Errors: ``InputError`` when a file is missing, cut or grown, or a row points outside its shard."""
@@ -241,8 +294,9 @@ class Shards:
         ok = rows.ndim == 2 and count > 0 and rows.shape[1] == self.schema.columns and rows.min() >= 0
         ok = ok and rows[:, 1].max() < len(sizes)
         ok = ok and bool(
-            (rows[:, FIXED:] <= 1 << 40).all() and (rows[:, 2] + self.schema.sizes(rows) <= sizes[rows[:, 1]]).all()
+            (rows[:, 2:] <= 1 << 40).all() and (rows[:, 2] + self.schema.sizes(rows) <= sizes[rows[:, 1]]).all()
         )
+        ok = ok and (self.schema.codec != RAW or bool((self.schema.raw_image_bytes(rows) == rows[:, 3]).all()))
         ok = ok and len(self.names) == count and (self.groups is None or len(self.groups) == count)
         ok = ok and (self.labels is None or len(self.labels) == count)
         ok = ok and all(len(part) == 0 or (part.min() >= 0 and part.max() < count) for part in self.splits.values())
@@ -258,21 +312,31 @@ def _pool() -> ThreadPoolExecutor:
 
 def _pread(path: Path, buffer: memoryview, start: int) -> None:
     """Fill the buffer from a position of a file. Errors: ``InputError`` when it ends before, or cannot be read."""
+    with _open(path) as descriptor:
+        _fill_from(descriptor, buffer, start, path)
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[int]:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise InputError(path, f"the shard cannot be opened ({error.strerror})", _AGAIN) from None
     try:
-        filled = 0
-        while filled < len(buffer):
-            count = os.preadv(descriptor, [buffer[filled : filled + (1 << 30)]], start + filled)
-            if not count:
-                raise InputError(path, f"the shard ends at byte {start + filled:,}, more was written", _AGAIN)
-            filled += count
+        yield descriptor
     except OSError as error:
         raise InputError(path, f"the shard cannot be read ({error.strerror})", "check the disk") from None
     finally:
         os.close(descriptor)
+
+
+def _fill_from(descriptor: int, buffer: memoryview, start: int, path: Path) -> None:
+    filled = 0
+    while filled < len(buffer):
+        count = os.preadv(descriptor, [buffer[filled : filled + (1 << 30)]], start + filled)
+        if not count:
+            raise InputError(path, f"the shard ends at byte {start + filled:,}, more was written", _AGAIN)
+        filled += count
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -32,14 +32,16 @@ Say = Callable[[str], None]
 
 @dataclass
 class Done:
-    """What has been prepared so far, from the first sample up to ``next``, and what waits for its shard."""
+    """What has been prepared so far, from the first sample up to ``next``, and what waits for its shard: ``records`` of
+    ``size`` bytes together, and their rows ``waiting``."""
 
     next: int = 0
     files: list[tuple[str, int]] = field(default_factory=list)
     rows: list[NDArray[np.int64]] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
     notes: list[tuple[str, str]] = field(default_factory=list)
-    buffer: bytearray = field(default_factory=bytearray)
+    records: list[bytes] = field(default_factory=list)
+    size: int = 0
     waiting: list[list[int]] = field(default_factory=list)
     listed: tuple[int, int] = (0, 0)
 
@@ -48,18 +50,18 @@ def write_shard(done: Done, place: Path, following: int, disk: Disk) -> None:
     """Write the waiting records as the next shard, then the file aside that makes it count."""
     number = len(done.files)
     rows = np.array(done.waiting, dtype=np.int64)
-    write_file(place / shard_name(number), [memoryview(done.buffer)], len(done.buffer), disk)
+    write_file(place / shard_name(number), done.records, done.size, disk)
     texts = {
         "next": following,
-        "bytes": len(done.buffer),
+        "bytes": done.size,
         "skipped": done.skipped[done.listed[0] :],
         "notes": done.notes[done.listed[1] :],
     }
     _write_both(place / aside_name(number), disk, rows=rows, texts=np.frombuffer(json.dumps(texts).encode(), np.uint8))
-    done.files.append((shard_name(number), len(done.buffer)))
+    done.files.append((shard_name(number), done.size))
     done.rows.append(rows)
     done.listed = (len(done.skipped), len(done.notes))
-    done.buffer, done.waiting = bytearray(), []
+    done.records, done.size, done.waiting = [], 0, []
 
 
 def continued(place: Path, digest: str, samples: int, say: Say) -> tuple[Schema | None, Done]:
