@@ -1,0 +1,23 @@
+"""``striate convert``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def convert(
+    source: Annotated[str, typer.Argument(metavar="SRC", help="Folder or file of the data set.")],
+    destination: Annotated[Path, typer.Argument(metavar="DST", help="Folder to write (made).")],
+    to: Annotated[str, typer.Option(help="What to write: coco, voc, yolo, masks or folders.")],
+    data_format: Annotated[str | None, typer.Option("--format", help="Format of SRC; default: found.")] = None,
+) -> None:
+    """Write a data set in another format, images copied, nothing of SRC changed; what cannot be kept is said.
+
+    Example: [bold]striate convert photos/ photos-coco --to coco[/bold]
+    """
+    from striate.cli.say import say
+    from striate.recipes.convert import convert as run
+
+    run(source, destination, to, data_format, say=say)
+    print(destination)

@@ -1,0 +1,1 @@
+"""Writers, one file a format: what `striate convert` and `striate check --fix` write."""
