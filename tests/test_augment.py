@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from made_shards import painted
 from striate.core.errors import InputError
 from striate.core.move import move_images
 from striate.core.spec import Spec
+from striate.core.targets import Boxes, Mask
+from striate.core.transform import Affine
 from striate.data.augment import Augment
 
 EVERYTHING = Augment(flip=(-1,), shift=3, crop_scale=(0.3, 1.0), cutout=2, fill="mean")
@@ -19,7 +22,10 @@ EXAMPLES = [
     Augment(crop_scale=(0.2, 0.9), crop_size=7, filter="cubic"),
     Augment(cutout=3, fill=9.0),
     EVERYTHING,
+    Augment(translate=0.2, scale=(0.7, 1.4), stretch=(0.8, 1.25), fill="mean"),
+    Augment(gain=0.1, noise=0.05, blur=(0.1, 1.0), brightness=0.2, contrast=0.3),
 ]
+TURNED = Augment(flip=(-1,), shift=2, translate=0.1, rotate=30, shear=15, scale=(0.6, 1.5), stretch=(0.8, 1.2))
 
 
 def noise(count, size, dtype=torch.uint8, channels=2):
@@ -152,6 +158,115 @@ def test_nothing_asked_nothing_changed():
     assert [one.exact for one in maps[1:3]] == [True, True]
 
 
+@pytest.mark.parametrize(
+    ("spec", "size", "slack"),
+    [
+        (TURNED, (60, 80), 0.03),
+        (TURNED, (24, 30, 26), 0.05),
+        (Augment(scale=(0.5, 2.0), stretch=(0.7, 1.4), translate=0.2, flip=(0, -1)), (60, 80), 0.02),
+        (Augment(stretch=(0.7, 1.4), translate=0.2, flip=(0,)), (90,), 0.02),
+        (TURNED.replace(crop_scale=(0.3, 0.9), crop_size=(50, 70)), (60, 80), 0.03),
+    ],
+)
+def test_image_mask_and_boxes_agree_after_any_drawn_map(spec, size, slack):
+    for place in range(8):
+        image, bounds = painted(place, size, 1, 200)
+        moved, maps = spec.apply(image[None], 0, 0, np.array([place]))
+        mask = Mask((image[0] > 0).to(torch.uint8), 0).move(maps[0]).values > 0
+        bright = moved[0, 0] > 100
+        assert float((mask != bright).float().mean()) < slack
+        if not mask.any():
+            continue
+        box = Boxes.from_bounds(torch.tensor([bounds]).double(), torch.tensor([0])).move(maps[0])
+        cut, lost = box.clip(spec.canvas(size), 0.0)
+        assert lost == 0
+        where = mask.nonzero().double()
+        if spec.rotate == 0:
+            seen = torch.cat((where.amin(dim=0), where.amax(dim=0) + 1))
+            assert float((cut.bounds()[0] - seen).abs().max()) <= 0.5 + 1e-9
+        else:  # on the canvas a turned rectangle may be cut; its box holds whatever is seen of it
+            low, high = cut.bounds()[0].chunk(2)
+            assert bool(((where + 0.5 >= low) & (where + 0.5 <= high)).all())
+
+
+@pytest.mark.parametrize("fill", [7.0, "edge", "mean"])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+@pytest.mark.parametrize(
+    ("spec", "size"),
+    [
+        (Augment(flip=(-1,), stretch=(0.6, 1.6), translate=0.2), (50,)),
+        (Augment(flip=(0, -1), stretch=(0.6, 1.6), shift=2), (20, 26)),
+        (TURNED, (20, 26)),
+        (TURNED, (9, 12, 10)),
+    ],
+)
+def test_moving_the_batch_at_once_is_moving_one_by_one(spec, size, dtype, fill):
+    images = noise(12, size, dtype)
+    moved, maps = spec.replace(fill=fill).apply(images, 0, 0, np.arange(12))
+    alone = torch.cat([move_images(images[i : i + 1], [maps[i]]) for i in range(12)])
+    assert float((moved.float() - alone.float()).abs().max()) <= (1 if dtype == torch.uint8 else 2e-3)
+
+
+@pytest.mark.parametrize("size", [(50,), (20, 26), (9, 12, 10)])
+def test_interpolated_samples_come_out_alike_in_any_batch(size):
+    spec = Augment(stretch=(0.5, 1.8), scale=(0.5, 1.5)) if len(size) == 1 else TURNED
+    for one in (spec, spec.replace(rotate=0.0, shear=0.0)):
+        images, indices = noise(9, size, torch.float32) + 0.3, np.arange(9) * 7
+        together, _ = one.apply(images, 3, 2, indices)
+        for place in range(9):
+            apart, _ = one.apply(images[place : place + 1], 3, 2, indices[place : place + 1])
+            assert torch.equal(together[place : place + 1], apart)
+
+
+def test_drawn_maps_are_undone_by_their_inverse():
+    for spec, size in ((TURNED, (60, 80)), (TURNED.replace(crop_scale=(0.3, 0.9)), (20, 24, 30))):
+        maps = spec.maps(spec.draw(0, 0, np.arange(20), size), size)
+        points = np.random.default_rng(0).random((50, len(size))) * size
+        for one in maps:
+            assert np.allclose(one.inverse(size).points(one.points(points)), points, atol=1e-9)
+
+
+def test_turning_and_shearing_have_the_signs_of_the_fixed_transform():
+    draws = Augment(rotate=40, shear=20).draw(0, 0, np.arange(1), (30, 40))
+    slope = Augment(shear=20).draw(0, 0, np.arange(1), (30, 40)).linear[0, 0, 1]
+    alone = Augment(rotate=40).draw(0, 0, np.arange(1), (30, 40)).linear[0]
+    degrees = float(np.degrees(np.arctan2(alone[1, 0], alone[0, 0])))
+    shear = float(np.degrees(np.arctan(slope)))
+    expected = Affine(degrees=degrees, shear=shear).map((30, 40)).matrix
+    found = Augment(rotate=40, shear=20).maps(draws, (30, 40)).matrices[0]
+    assert np.allclose(found, expected)
+
+
+def test_scale_and_stretch_are_even_on_a_logarithmic_scale():
+    draws = Augment(scale=(0.5, 2.0)).draw(0, 0, np.arange(4000), (30, 40))
+    logs = np.log2(draws.linear[:, 0, 0])
+    assert -1 <= logs.min() < -0.99
+    assert 0.99 < logs.max() <= 1
+    assert abs(logs.mean()) < 0.03
+    assert np.array_equal(draws.linear[:, 0, 0], draws.linear[:, 1, 1])
+    stretch = Augment(stretch=(0.5, 2.0)).draw(0, 0, np.arange(4000), (30, 40)).linear
+    assert abs(np.corrcoef(np.log(stretch[:, 0, 0]), np.log(stretch[:, 1, 1]))[0, 1]) < 0.05
+
+
+def test_translations_are_whole_and_even():
+    moves = Augment(translate=(0.0, 0.1)).draw(0, 0, np.arange(5000), (30, 40)).moves
+    assert np.bincount(moves[:, 1] + 4, minlength=9).min() > 450
+    assert not moves[:, 0].any()
+
+
+def test_enlarging_enlarges():
+    image = torch.zeros(1, 1, 40, 40, dtype=torch.uint8)
+    image[:, :, 15:25, 15:25] = 200
+    moved, _ = Augment(scale=(2.0, 2.0)).apply(image, 0, 0, np.arange(1))
+    assert int((moved > 100).sum()) == 400
+
+
+def test_without_mixing_all_else_is_drawn_alike():
+    spec = EVERYTHING.replace(mosaic=0.5, mixup=0.2)
+    assert spec.mixes
+    assert spec.without_mixing() == EVERYTHING
+
+
 def test_the_input_is_not_written_to():
     images = noise(8, (12, 12))
     before = images.clone()
@@ -173,7 +288,19 @@ def test_the_input_is_not_written_to():
         (lambda: Spec.from_json({"kind": "augment", "shift": -1}), "spec: augment.shift"),
         (lambda: Spec.from_json({"kind": "augment", "crop_scale": [0, 1]}), "spec: augment: crop_scale is a range"),
         (lambda: Spec.from_json({"kind": "augment", "crop_size": 4}), "spec: augment: crop_size needs"),
-        (lambda: Spec.from_json({"kind": "augment", "mixup": 1}), "spec: augment.mixup: unknown key"),
+        (lambda: Augment(rotate=9).apply(noise(1, (9,)), 0, 0, np.arange(1)), "augment.rotate: signals have one axis"),
+        (lambda: Augment(shear=9).apply(noise(1, (9,)), 0, 0, np.arange(1)), "augment.shear: signals have one axis"),
+        (
+            lambda: Augment(translate=(0.1, 0.2)).apply(noise(1, (9,)), 0, 0, np.arange(1)),
+            "augment.translate: 2 numbers for 1 axes",
+        ),
+        (lambda: Spec.from_json({"kind": "augment", "scale": [2, 1]}), "spec: augment: scale is a range above 0"),
+        (lambda: Spec.from_json({"kind": "augment", "blur": [-1, 1]}), "spec: augment: blur is a range"),
+        (lambda: Spec.from_json({"kind": "augment", "rotate": 200}), "spec: augment: rotate is from 0 to 180 degrees"),
+        (lambda: Spec.from_json({"kind": "augment", "mosaic": 2}), "spec: augment.mosaic: a number from 0 to 1"),
+        (lambda: Spec.from_json({"kind": "augment", "mixup": -1}), "spec: augment.mixup: a finite number"),
+        (lambda: Spec.from_json({"kind": "augment", "pca_basis": [[1, 2]]}), "spec: augment: pca_basis is three rows"),
+        (lambda: Spec.from_json({"kind": "augment", "sharpen": 1}), "spec: augment.sharpen: unknown key"),
     ],
 )
 def test_what_does_not_fit_is_said_in_one_line(act, message):

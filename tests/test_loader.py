@@ -1,6 +1,5 @@
 """Batches are a pure function of (shards, seed, step)."""
 
-import time
 from pathlib import Path
 
 import numpy as np
@@ -155,19 +154,6 @@ def test_resident_images_are_normalised_once_when_nothing_comes_before(tmp_path:
     assert not kept.normalised
     assert kept.images is not None
     assert kept.images.dtype == torch.uint8
-
-
-def test_a_resident_batch_costs_little(tmp_path: Path) -> None:
-    """132 microseconds is what ordering and gathering naively cost; processor time, for the machine may be busy."""
-    shards = made(tmp_path, "f4", 4000, (40,))
-    loader = Loader(shards, np.arange(4000), 100, 0, None, NORMALISE)
-    best = float("inf")
-    for trial in range(5):
-        started = time.process_time()
-        for step in range(trial * 400, (trial + 1) * 400):
-            loader.batch(step)
-        best = min(best, (time.process_time() - started) / 400)
-    assert best < 100e-6
 
 
 def test_bad_requests_are_refused(tmp_path: Path) -> None:
