@@ -6,27 +6,26 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from striate.core.disk import DISK
 from striate.core.errors import InputError
-from striate.core.sample import Boxes, Mask, Sample, Target
-from striate.core.transform import Compose, Resize
+from striate.core.transform import Compose, Letterbox, Resize
 from striate.data import prepare as prepare_module
 from striate.data import unfinished
-from striate.data.collection import Collection
 from striate.data.prepare import fingerprint, prepare
 from striate.data.reader import Reader, open_data
-from striate.data.record import Schema
+from striate.data.ready import Prepared
 from striate.data.shards import Shards
 
 PLAIN = Compose()
@@ -100,6 +99,20 @@ def test_preprocessing_is_applied_and_recorded(tmp_path: Path) -> None:
     assert Compose.from_json(shards.preprocessing) == resize
 
 
+def test_samples_moved_together_are_as_moved_alone(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    resize = Compose(steps=(Resize(size=11, keep="short", filter="cubic"), Letterbox(size=20, fill="mean")))
+    for number in range(90):
+        (tmp_path / "d" / f"{number % 2}").mkdir(parents=True, exist_ok=True)
+        size = ((30, 24, 3), (24, 30, 3), (15, 12))[number % 3]
+        image = Image.fromarray(rng.integers(0, 256, size).astype(np.uint8))
+        image.save(tmp_path / "d" / f"{number % 2}" / f"{number:03}.{('png', 'jpg')[number % 4 > 1]}")
+    reader = open_data(tmp_path / "d")
+    shards = prepare(reader, tmp_path / "s", resize, workers=2)
+    for position in range(90):
+        assert torch.equal(shards.read(position).image, resize(reader.read(position)).image)
+
+
 def test_signals_of_different_lengths_are_kept_and_cannot_be_batched(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("id,v,label\na,1,0\na,2,0\nb,3,1\nb,4,1\nb,5,1\n")
     shards = prepare(open_data(tmp_path / "t.csv"), tmp_path / "s", PLAIN)
@@ -162,11 +175,11 @@ def test_a_broken_off_preparation_continues_where_it_was(tmp_path: Path, monkeyp
         raise Killed
 
     read: list[int] = []
-    original = prepare_module._prepared
+    original = prepare_module.ready
 
-    def counting(reader: Reader, preprocessing: Compose, position: int) -> Sample:
-        read.append(position)
-        return original(reader, preprocessing, position)
+    def counting(reader: Reader, preprocessing: Compose, positions: list[int]) -> list[Prepared | InputError]:
+        read.extend(positions)
+        return original(reader, preprocessing, positions)
 
     real, stop = unfinished.write_shard, 5
 
@@ -182,7 +195,7 @@ def test_a_broken_off_preparation_continues_where_it_was(tmp_path: Path, monkeyp
     with pytest.raises(InputError, match="no finished prepared data"):
         Shards.open(tmp_path / "s")
     monkeypatch.setattr(prepare_module, "write_shard", real)
-    monkeypatch.setattr(prepare_module, "_prepared", counting)
+    monkeypatch.setattr(prepare_module, "ready", counting)
     said: list[str] = []
     shards = prepare(reader, tmp_path / "s", PLAIN, say=said.append)
     assert "after 35 of 200 samples" in said[0]
@@ -258,7 +271,7 @@ def test_too_little_space_is_found_before_writing(tmp_path: Path, monkeypatch: p
     reader = arrays(tmp_path / "d.npz", np.zeros((200, 30)))
     usage = type("Usage", (), {"free": 1000})
     monkeypatch.setattr(prepare_module.shutil, "disk_usage", lambda place: usage)
-    with pytest.raises(InputError, match=r"23.4 KiB are needed and 1000 bytes are free"):
+    with pytest.raises(InputError, match=r"25.0 KiB are needed and 1000 bytes are free"):
         prepare(reader, tmp_path / "s", PLAIN)
 
 
@@ -289,8 +302,6 @@ def test_damaged_lists_are_error_messages(tmp_path: Path, name: str) -> None:
 
 
 def test_names_that_are_no_utf8_survive(tmp_path: Path) -> None:
-    from PIL import Image
-
     for folder in ("a", "b"):
         (tmp_path / "d" / folder).mkdir(parents=True)
         name = os.fsdecode(os.fsencode(tmp_path / "d" / folder) + b"/\xff\xfe.png")
@@ -301,46 +312,49 @@ def test_names_that_are_no_utf8_survive(tmp_path: Path) -> None:
     shards.describe().encode("utf-8")
 
 
-class Annotated(Reader):
-    """Images with boxes and a mask: what detection and segmentation will store."""
-
-    format: ClassVar[str] = "annotated for a test"
-
-    @classmethod
-    def detect(cls, path: Path) -> str | None:
-        return None
-
-    def collect(self) -> Collection:
-        return Collection(
-            images=[np.full((3, 4 + i, 5), i, np.uint8) for i in range(6)],
-            found="six images",
-            names=[f"n{i}" for i in range(6)],
-            classes=("a", "b"),
-            target="boxes",
-            targets=self.of,
+@pytest.mark.parametrize("budget", [0, 1 << 30])
+def test_a_region_is_a_part_of_the_image(tmp_path: Path, budget: int) -> None:
+    rng = np.random.default_rng(0)
+    for axes, dtype in ((1, "f4"), (2, "u1"), (2, "u2"), (3, "u1")):
+        folder = tmp_path / f"{axes}{dtype}"
+        folder.mkdir()
+        values = (rng.random((4, 3, *(7, 9, 8)[:axes])) * 250).astype(dtype)
+        np.savez(folder / "d.npz", x=values, y=np.arange(4) % 2)
+        reader = open_data(folder / "d.npz", options=prepare_options(("NCL", "NCHW", "NCDHW")[axes - 1]))
+        shards = prepare(reader, folder / "s", PLAIN, budget_bytes=budget)
+        assert np.array_equal(shards.region(2, (0,) * axes, values.shape[2:]), values[2])
+        assert np.array_equal(
+            shards.region(3, (2,) * axes, (5, 6, 7)[:axes]), values[3, :, 2:5, *[slice(2, 6), slice(2, 7)][: axes - 1]]
         )
-
-    @staticmethod
-    def of(position: int) -> dict[str, Target]:
-        boxes = torch.arange(position * 4).reshape(position, 4) + torch.tensor([0, 0, 9, 9])
-        mask = torch.full((4 + position, 5), position, dtype=torch.uint8)
-        return {
-            "boxes": Boxes.from_bounds(boxes, torch.zeros(position, dtype=torch.int64)),
-            "mask": Mask(mask, ignore=255),
-        }
+        for low, high in (((0,) * axes, (8,) * axes), ((3,) * axes, (3,) * axes), ((0,), (2, 2))):
+            with pytest.raises(ValueError, match="the part from"):
+                shards.region(0, low, high)
 
 
-def test_every_kind_of_target_comes_back(tmp_path: Path) -> None:
-    reader = Annotated(tmp_path)
-    shards = prepare(reader, tmp_path / "s", PLAIN)
-    for position in range(6):
-        sample, expected = shards.read(position), reader.read(position)
-        assert torch.equal(sample.image, expected.image)
-        for name, target in expected.targets.items():
-            assert sample.targets[name].equals(target)
-    found = shards.targets(np.array([5, 2]))
-    assert [len(boxes.classes) for boxes in found["boxes"]] == [5, 2]
-    assert Schema.from_json(shards.schema.to_json()) == shards.schema
+@pytest.mark.parametrize("budget", [0, 1 << 30])
+def test_interleaved_pixels_come_back_the_same_every_way(tmp_path: Path, budget: int) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (40, 9, 13, 3)).astype(np.uint8)
+    shards = prepare(arrays(tmp_path / "d.npz", values), tmp_path / "s", PLAIN, budget_bytes=budget)
+    expected = values.transpose(0, 3, 1, 2)
+    assert shards.schema.interleaved
+    for positions in (np.arange(40)[::-1], np.array([3, 38])):
+        found = shards.images(positions)
+        assert found.flags.c_contiguous
+        assert np.array_equal(found, expected[positions])
+    assert np.array_equal(shards.image(7), expected[7])
+    assert np.array_equal(shards.read(7).image.numpy(), expected[7])
+    assert np.array_equal(shards.region(7, (2, 3), (8, 11)), expected[7, :, 2:8, 3:11])
+
+
+def test_preparing_leaves_the_number_of_threads_as_it_was(tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        prepare(arrays(tmp_path / "d.npz", np.zeros((4, 9))), tmp_path / "s", PLAIN)
+        with ThreadPoolExecutor(1) as pool:
+            assert (torch.get_num_threads(), pool.submit(torch.get_num_threads).result()) == (2, 2)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_second_process_waits_for_the_first(tmp_path: Path) -> None:

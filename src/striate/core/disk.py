@@ -199,4 +199,7 @@ def _free(folder: Path) -> str:
 
 def _shown(path: str | os.PathLike[str]) -> str:
     """The path as one printable line, whatever characters a hostile name has."""
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in os.fspath(path))
+    name = os.fspath(path)
+    if name.isprintable():
+        return name
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in name)

@@ -202,7 +202,8 @@ def _place(source: Tensor, content: Tensor, at: list[int], by: Map) -> Tensor:
     inner = [(max(0, -low), max(0, min(n, to - low))) for to, n, low in zip(by.canvas, sizes, at, strict=True)]
     content = _part(content, inner)
     if tuple(content.shape[2:]) == by.canvas:
-        return content.contiguous()
+        packed = content.ndim == 4 and content.is_contiguous(memory_format=torch.channels_last)
+        return content if packed else content.contiguous()  # interleaved pixels stay so: torch is fastest on them
     out = fill_colour(source, by.fill, by.axes).expand(*content.shape[:2], *by.canvas).contiguous()
     if content.numel():
         starts = [max(0, low) for low in at]

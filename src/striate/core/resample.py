@@ -51,6 +51,9 @@ def resize(images: Tensor, size: tuple[int, ...], kind: Filter) -> Tensor:
         dtype = torch.uint8
         if images.stride(1) != 1:  # neither channels last nor packed is the slow case of torch's integer resize
             images = images.contiguous()
+        elif len(images) == 1 and axes == 2:  # whatever its batch stride says; torch sees interleaved pixels by that
+            stride = images.stride()
+            images = images.as_strided(images.shape, (stride[2] * images.shape[2], *stride[1:]))
     if axes == 1:
         out = functional.interpolate(images[:, :, None], (1, size[0]), mode=mode, antialias=True)[:, :, 0]
     elif axes == 2:

@@ -1,0 +1,1 @@
+"""Readers, one file a format, and the files that parse for them."""
