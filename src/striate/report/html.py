@@ -57,6 +57,7 @@ def render(report: Report) -> str:
 <html lang="{_words(report.language)}">
 <head>
 <meta charset="utf-8">
+<meta name="generator" content="striate">
 <meta http-equiv="Content-Security-Policy" content="{_POLICY}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">

@@ -209,8 +209,10 @@ def shift_curve(shifts: Sequence[float], errors: Mapping[str, Sequence[float]], 
         return finish(figure, caption, f"Test error against input shift from {shifts[0]:g} to {shifts[-1]:g}. {said}.")
 
 
-def class_counts(counts: Mapping[str, Sequence[int]], classes: Sequence[str], caption: str = "") -> Figure:
-    """Samples per class, one colour a split (``{"train": (K,), "test": (K,)}``), as horizontal bars.
+def class_counts(
+    counts: Mapping[str, Sequence[int]], classes: Sequence[str], caption: str = "", *, unit: str = "samples"
+) -> Figure:
+    """Samples (or the ``unit`` named) per class as horizontal bars, one colour a split (``{"train": (K,), ...}``).
 
     Beyond 40 classes the bars are thin, in order of size, and unnamed.
     """
@@ -236,16 +238,16 @@ def class_counts(counts: Mapping[str, Sequence[int]], classes: Sequence[str], ca
                 axes.annotate(
                     f"{value:,}", (value, place), (5, 0), textcoords="offset points", va="center", color=MUTED
                 )
-            _plain_axes(axes, "samples", "", along="x")
+            _plain_axes(axes, unit, "", along="x")
         else:
             axes.set_xlim(-0.5, size - 0.5)
-            _plain_axes(axes, f"{size} classes, the largest first", "samples")
+            _plain_axes(axes, f"{size} classes, the largest first", unit)
         if len(counts) > 1:
             axes.legend(
                 loc="lower left", bbox_to_anchor=(0, 1.0), ncols=4, borderpad=0, handlelength=0.9, handleheight=0.9
             )
         low, high = shown(int(total.min())), shown(int(total.max()))
-        return finish(figure, caption, f"Samples per class: {size} classes, from {low} to {high} samples.")
+        return finish(figure, caption, f"{unit.capitalize()} per class: {size} classes, from {low} to {high} {unit}.")
 
 
 def error_bars(errors: Mapping[str, Sequence[float]], caption: str = "", *, measure: str = "test error") -> Figure:
