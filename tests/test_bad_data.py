@@ -14,7 +14,7 @@ from PIL import Image
 from striate.core.errors import InputError
 from striate.core.transform import Compose, Resize
 from striate.data.collection import ReaderOptions
-from striate.data.idx import read_idx
+from striate.data.formats.idx import read_idx
 from striate.data.prepare import prepare
 from striate.data.reader import open_data
 
@@ -67,7 +67,7 @@ def test_what_is_no_file_or_folder(tmp_path: Path) -> None:
 
 def test_a_format_that_does_not_exist(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"there is no such format; use one of: .*table"):
-        open_data(tmp_path, "parquet")
+        open_data(tmp_path, "carrier pigeon")
 
 
 def test_one_class(tmp_path: Path) -> None:

@@ -93,11 +93,15 @@ def test_the_default_schedule_is_one_cycle_down_to_nothing() -> None:
     assert isinstance(schedule, OneCycle) and schedule.factor(99, 100) == 0
 
 
-@pytest.mark.parametrize(
-    "shape, flip, shift", [((1, 40), (), 3), ((1, 28, 28), (-1,), 2), ((3, 5, 90), (-1,), 1), ((1, 30, 30, 30), (), 2)]
-)
-def test_only_images_are_mirrored_and_all_are_shifted(shape: Shape, flip: tuple[int, ...], shift: int) -> None:
+@pytest.mark.parametrize("shape, flip, shift", [((1, 40), (), 3), ((1, 28, 28), (-1,), 2), ((1, 30, 30, 30), (), 2)])
+def test_only_images_are_mirrored_and_all_small_samples_are_shifted(
+    shape: Shape, flip: tuple[int, ...], shift: int
+) -> None:
     assert augment_for(shape) == Augment(flip=flip, shift=shift)
+
+
+def test_photos_are_cropped_at_random_to_what_the_network_sees() -> None:
+    assert augment_for((3, 96, 128)) == Augment(flip=(-1,), crop_scale=(0.35, 1.0), crop_size=(96, 128))
 
 
 def test_epochs_and_steps_together_are_refused() -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from striate.data.mnist1d import generate
+from striate.data.formats.mnist1d import generate
 from striate.data.reader import open_data
 
 

@@ -9,12 +9,12 @@ import pytest
 from PIL import Image
 
 from striate.core.errors import InputError
-from striate.data.arrays import find_layout
 from striate.data.collection import ReaderOptions
+from striate.data.formats.arrays import find_layout
+from striate.data.formats.synthetic import shapes, waves
 from striate.data.paths import natural
 from striate.data.reader import open_data, readers
 from striate.data.split import make_split, missing_classes
-from striate.data.synthetic import shapes, waves
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 

@@ -9,6 +9,8 @@ from typing import Annotated, NoReturn
 import typer
 
 from striate import __version__
+from striate.cli.check import check
+from striate.cli.convert import convert
 from striate.cli.demo import demo
 from striate.cli.evaluate import evaluate
 from striate.cli.inspect import inspect
@@ -25,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-for command in (demo, prepare, train, evaluate, predict, inspect):
+for command in (demo, check, convert, prepare, train, evaluate, predict, inspect):
     app.command()(command)
 
 # Usage errors are click's, which newer versions of typer carry inside them: found by name, both ways work.

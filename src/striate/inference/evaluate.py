@@ -115,7 +115,7 @@ def evaluate(
         )
     if not len(shards.splits[chosen]):
         raise InputError(data, f"no sample of the split {chosen!r} can be read", "correct the data")
-    if shards.fingerprint == predictor.trained_on and chosen in (ALL, "train"):
+    if shards.data_fingerprint == predictor.trained_on and chosen in (ALL, "train"):
         say(f"note: the model was trained on samples of this data; figures of the split {chosen!r} flatter it")
     loader = Loader(shards, shards.splits[chosen], batch=batch, seed=0, normalise=predictor.normalise)
     figures = measure(predictor, loader.sequential(batch), renumber)

@@ -38,7 +38,7 @@ class Predictor:
 
     ``options`` are those its data was read with, as they came out. ``input_shape`` is what the network takes,
     (channels, *spatial). The module is kept as it is, on its device, and is left in the mode (training or evaluation)
-    in which it was found. ``trained_on`` is the fingerprint of the prepared data it was trained on, where known.
+    in which it was found. ``trained_on`` is the fingerprint of the data it was trained on, where known.
     """
 
     def __init__(
@@ -216,7 +216,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 def _trained_on(experiment: dict[str, Any]) -> str | None:
     plan = experiment.get("plan")
-    found = plan.get("data_fingerprint") if isinstance(plan, dict) else None
+    found = plan.get("data_alone") if isinstance(plan, dict) else None
     return found if isinstance(found, str) else None
 
 

@@ -4,7 +4,7 @@ One table of choices, said aloud when a run begins and written down in its folde
 """
 
 from striate.data.augment import Augment
-from striate.recipes.sources import SMALL_SIDE
+from striate.recipes.geometry import SMALL_SIDE
 from striate.training.optim import SGD
 from striate.training.schedule import OneCycle
 from striate.training.settings import TrainingSettings
@@ -48,6 +48,9 @@ def training_for(given: TrainingSettings, input_shape: Shape, samples: int) -> T
 
 
 def augment_for(input_shape: Shape) -> Augment:
-    """Images are mirrored left to right and shifted by up to 7%, signals and volumes shifted by as much."""
+    """Photos are mirrored left to right and cropped at random, small images mirrored and shifted by up to 7%, signals
+    and volumes shifted by as much."""
+    if architecture_for(input_shape) == "resnet18":
+        return Augment(flip=(-1,), crop_scale=(0.35, 1.0), crop_size=input_shape[1:])
     shift = max(1, round(0.07 * min(input_shape[1:])))
     return Augment(flip=(-1,) if len(input_shape) == 3 else (), shift=shift)

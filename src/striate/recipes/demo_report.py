@@ -12,7 +12,7 @@ from striate.analysis.audit import shift_errors
 from striate.analysis.matrix import weight_matrices
 from striate.analysis.summary import summary
 from striate.architectures.backbone import window_graph
-from striate.data.mnist1d import generate
+from striate.data.formats.mnist1d import generate
 from striate.inference.predictor import Predictor, evaluating
 from striate.layers.layer import Layer
 from striate.recipes.demo import CONTENDERS, DemoResult, Trained, spread

@@ -23,9 +23,10 @@ from striate.inference.evaluate import measure
 from striate.inference.predictor import MODEL_NAME, READER, Predictor
 from striate.layers.graph import expanded
 from striate.recipes import defaults
+from striate.recipes.check import brief
 from striate.recipes.experiment import Experiment
 from striate.recipes.run_report import single_figures, write_report
-from striate.recipes.sources import DataSettings, Source, open_source
+from striate.recipes.sources import DataSettings, Source, open_for, open_source
 from striate.report.records import shown
 from striate.tasks.task import DataFacts, Task, task_for
 from striate.training import checkpoint
@@ -48,10 +49,12 @@ class RunPlan(Spec):
 
     ``watch`` names the splits that are measured while training; the first one's headline figure decides what is best.
     ``precision`` and ``step`` are how the timing came out, so that a resumed run computes alike.
+    ``data_fingerprint`` is of the data as it was prepared, ``data_alone`` of the data and how it is read.
     """
 
     data: DataSettings
     data_fingerprint: str
+    data_alone: str
     classes: tuple[str, ...]
     input_shape: tuple[int, ...]
     architecture: Architecture
@@ -98,7 +101,9 @@ def train_experiment(
     """Train in the folder ``out`` (made). Errors: ``InputError`` for bad data or settings, or a folder with a run;
     ``Interrupted`` after SIGINT or SIGTERM, with a checkpoint written."""
     _demand_free(out)
-    source = open_source(experiment.data, say=say, show=show)
+    opened = open_for(experiment.data, say=say)
+    brief(opened, say=say)
+    source = open_source(experiment.data, opened=opened, say=say, show=show)
     with checkpoint.hold(out), restored_threads():
         _demand_free(out)  # again, now that nobody else can begin one
         plan = _decide(experiment, source, watch, say)
@@ -173,6 +178,7 @@ def _decide(experiment: Experiment, source: Source, watch: tuple[str, ...], say:
     return RunPlan(
         data=_findable(experiment.data),
         data_fingerprint=source.fingerprint,
+        data_alone=source.shards.data_fingerprint,
         classes=source.classes,
         input_shape=source.input_shape,
         architecture=spec,
@@ -271,6 +277,7 @@ def _loader(source: Source, settings: TrainingSettings, split: str) -> Loader:
         seed=settings.seed,
         augment=settings.augment if training and settings.augmented else None,
         normalise=source.normalise,
+        fit=source.fit,
     )
 
 

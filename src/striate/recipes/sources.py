@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from pydantic import Field, PositiveInt
 
 from striate.core.errors import InputError
+from striate.core.sample import Boxes, Mask
 from striate.core.spec import Spec
-from striate.core.transform import CenterCrop, Compose, Crop, Normalise, Resize
+from striate.core.transform import Compose, Normalise
 from striate.data.cache import prepared
 from striate.data.collection import ALL, ReaderOptions
 from striate.data.paths import shortened
@@ -19,13 +20,10 @@ from striate.data.prepare import BUDGET_BYTES, prepare
 from striate.data.reader import Reader, open_data
 from striate.data.shards import Shards
 from striate.data.split import make_split
+from striate.recipes.geometry import Geometry, working_geometry
 
-SMALL_SIDE = 64
-"""Images of one size up to this many pixels a side are taken as they are."""
-WORKING_SIDE = 128
-"""Shorter side to which other images are brought when no size is given."""
-LOOKED_AT = 64
-"""Images that are decoded to see which sizes there are; of signals every one is."""
+MOST_SIDE = 1024
+"""Any size: a fit brings every size onto one canvas."""
 
 Say = Callable[[str], None]
 Show = Callable[[int, int, str], None]
@@ -50,11 +48,13 @@ class DataSettings(Spec):
 
 @dataclass(frozen=True)
 class Source:
-    """Prepared data: its shards, the samples of each split, and the whole preprocessing (working size, then scale)."""
+    """Prepared data: its shards, the samples of each split, the whole preprocessing (what was stored, its fit onto the
+    canvas, then scale), and the fit alone (None where what is stored has the canvas's size)."""
 
     shards: Shards
     splits: dict[str, NDArray[np.int64]]
     preprocessing: Compose
+    fit: Compose | None
     normalise: Normalise
     made_validation: bool
 
@@ -65,8 +65,11 @@ class Source:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Shape of a prepared sample, (C, *S)."""
-        return self.shards.demand_one_shape()
+        """Shape of what the network sees, (C, *S)."""
+        if self.fit is None:
+            return self.shards.demand_one_shape()
+        schema = self.shards.schema
+        return (schema.channels, *self.fit.output_size((MOST_SIDE,) * schema.axes))
 
     @property
     def fingerprint(self) -> str:
@@ -74,8 +77,13 @@ class Source:
         return self.shards.fingerprint
 
     def class_counts(self, split: str) -> tuple[int, ...]:
-        """How many samples of a split carry each class."""
-        return self.shards.counts(self.splits[split])
+        """How many samples (or boxes, or pixels of masks) of a split have each class."""
+        if self.shards.labels is not None:
+            return self.shards.counts(self.splits[split])
+        totals = np.zeros(len(self.classes), dtype=np.int64)
+        for target in self.shards.targets(self.splits[split]).get(self.shards.target, ()):
+            totals += _occurrences(target, len(self.classes))
+        return tuple(totals.tolist())
 
     def split_record(self) -> dict[str, Any]:
         """Which samples are in which split, by name, and whether the validation split was made here."""
@@ -86,73 +94,63 @@ class Source:
         }
 
 
+@dataclass(frozen=True)
+class Opened:
+    """A data set found and looked at, and the geometry that brings it to its working size; nothing is prepared yet."""
+
+    reader: Reader
+    geometry: Geometry
+
+
+def open_for(settings: DataSettings, *, say: Say = lambda line: None) -> Opened:
+    """Open a data set and decide its working size. Errors: ``InputError``."""
+    reader = open_data(settings.path, settings.format, settings.options)
+    say(reader.found)
+    geometry = working_geometry(reader, settings.size)
+    if geometry.decode_at_least and not settings.options.decode_at_least:
+        options = settings.options.replace(decode_at_least=geometry.decode_at_least)
+        reader = open_data(settings.path, reader.format, options)
+    return Opened(reader, geometry)
+
+
 def prepare_data(
     settings: DataSettings,
     *,
+    opened: Opened | None = None,
     folder: Path | None = None,
     workers: int | None = None,
     budget_bytes: int = BUDGET_BYTES,
     say: Say = lambda line: None,
     show: Show = lambda done, total, seen: None,
 ) -> Shards:
-    """Open a data set and bring it to its working size, into ``folder`` or the cache. Errors: ``InputError``."""
-    reader = open_data(settings.path, settings.format, settings.options)
-    say(reader.found)
-    geometry = working_geometry(reader, settings.size)
+    """Bring a data set (opened already or not) to its working size, into ``folder`` or the cache. Errors:
+    ``InputError``."""
+    found = opened or open_for(settings, say=say)
+    reader, store = found.reader, found.geometry.store
     if folder is None:
-        return prepared(reader, geometry, cache=Path(settings.cache) if settings.cache else None, say=say, show=show)
-    return prepare(reader, folder, geometry, budget_bytes=budget_bytes, workers=workers, say=say, show=show)
+        return prepared(reader, store, cache=Path(settings.cache) if settings.cache else None, say=say, show=show)
+    return prepare(reader, folder, store, budget_bytes=budget_bytes, workers=workers, say=say, show=show)
 
 
 def open_source(
-    settings: DataSettings, *, say: Say = lambda line: None, show: Show = lambda done, total, seen: None
+    settings: DataSettings,
+    *,
+    opened: Opened | None = None,
+    say: Say = lambda line: None,
+    show: Show = lambda done, total, seen: None,
 ) -> Source:
-    """Everything that training needs of a data set. Errors: ``InputError``, also for samples of several shapes and
-    for a split without samples."""
-    shards = prepare_data(settings, say=say, show=show)
-    if shards.sample_shape is None:
+    """Everything that training needs of a data set. Errors: ``InputError``, also for a split without samples."""
+    found = opened or open_for(settings, say=say)
+    shards = prepare_data(settings, opened=found, say=say, show=show)
+    fit = found.geometry.fit
+    if shards.sample_shape is None and not fit.steps:
         raise InputError(settings.path, "its samples have several shapes", "give a working size with --size")
-    geometry = Compose.from_json(shards.preprocessing, str(shards.folder))
+    store = Compose.from_json(shards.preprocessing, str(shards.folder))
     splits, made = _splits(shards, settings, say)
     _demand_classes(shards, splits, settings, say)
     normalise = _normalise(shards, splits["train"]) if settings.normalise else Normalise()
-    return Source(shards, splits, Compose(steps=(*geometry.steps, normalise)), normalise, made)
-
-
-def working_geometry(reader: Reader, size: int | tuple[int, ...] | None) -> Compose:
-    """The fixed transforms that bring every sample to one size.
-
-    Signals keep their scale: shorter ones are filled with zeros at the end up to the longest (or to ``size``), longer
-    ones cut. Images and volumes are resized by their shorter side, antialiased, and their middle is taken; small ones
-    of one size stay as they are, and images of another size met in prediction are brought to it.
-    """
-    count = len(reader)
-    sizes = _sizes(reader, np.unique(np.linspace(0, count - 1, min(count, LOOKED_AT)).astype(int)))
-    axes = len(next(iter(sizes)))
-    if axes == 1:
-        sizes |= _sizes(reader, range(count))
-    largest = tuple(max(size[axis] for size in sizes) for axis in range(axes))
-    if axes == 1:
-        length = largest if size is None else (size,) if isinstance(size, int) else size
-        return Compose() if sizes == {length} else Compose(steps=(Crop(start=0, size=length),))
-    same = len(sizes) == 1 and max(largest) <= SMALL_SIDE
-    wanted = size if size is not None else largest if same else min(WORKING_SIDE, max(largest))
-    box = (wanted,) * axes if isinstance(wanted, int) else wanted
-    return Compose(steps=(Resize(size=box, keep="short"), CenterCrop(size=box)))
-
-
-def _sizes(reader: Reader, places: Any) -> set[tuple[int, ...]]:
-    """The sizes of those samples that can be read; preparing lists the others."""
-    found, reason = set(), ""
-    for place in places:
-        try:
-            found.add(reader.image(int(place)).shape[1:])
-        except InputError as error:
-            reason = reason or f"{reader.name(int(place))}: {error.cause}"
-    if not found:
-        cause = f"none of the {len(places)} samples looked at can be read (first: {reason})"
-        raise InputError(reader.path, cause, "correct or replace the files")
-    return found
+    whole = Compose(steps=(*store.steps, *fit.steps, normalise))
+    return Source(shards, splits, whole, fit if fit.steps else None, normalise, made)
 
 
 def _splits(shards: Shards, settings: DataSettings, say: Say) -> tuple[dict[str, NDArray[np.int64]], bool]:
@@ -168,7 +166,7 @@ def _splits(shards: Shards, settings: DataSettings, say: Say) -> tuple[dict[str,
     if "val" in splits or not settings.validation:
         return splits, False
     pool = splits["train"]
-    labels = np.zeros(len(pool), dtype=np.int64) if shards.labels is None else shards.labels[pool]
+    labels = _alike(shards, pool) if shards.labels is None else shards.labels[pool]
     groups = None if shards.groups is None else [shards.groups[place] for place in pool]
     made = make_split(labels, groups, settings.validation, settings.split_seed, shards.classes)
     for note in made.notes:
@@ -177,6 +175,24 @@ def _splits(shards: Shards, settings: DataSettings, say: Say) -> tuple[dict[str,
     manner = "no group on both sides" if groups else "each class in proportion"
     say(f"split: {len(made.held)} of {len(pool)} training samples held out for validation ({manner})")
     return splits, True
+
+
+def _alike(shards: Shards, pool: NDArray[np.int64]) -> NDArray[Any]:
+    """By what samples without a label are divided in proportion: for boxes the classes that are there, bool (n, K)."""
+    if shards.target != "boxes":
+        return np.zeros(len(pool), dtype=np.int64)
+    found = [_occurrences(target, len(shards.classes)) > 0 for target in shards.targets(pool)["boxes"]]
+    return np.array(found).reshape(len(pool), len(shards.classes))
+
+
+def _occurrences(target: object, classes: int) -> NDArray[np.int64]:
+    """How often each class is among boxes, or among the pixels of a mask."""
+    if isinstance(target, Boxes):
+        return np.bincount(target.classes.numpy(), minlength=classes)
+    if isinstance(target, Mask):
+        values = target.values.numpy().astype(np.int64).ravel()
+        return np.bincount(values[(values >= 0) & (values < classes) & (values != target.ignore)], minlength=classes)
+    return np.zeros(classes, dtype=np.int64)
 
 
 def _demand_classes(shards: Shards, splits: dict[str, NDArray[np.int64]], settings: DataSettings, say: Say) -> None:
