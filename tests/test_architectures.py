@@ -25,13 +25,23 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def affordable(name: str) -> tuple[int, ...]:
-    """The architecture's own input, or one of a size that the brute-force checks can pay for."""
+    """The architecture's own input, or one of a size that the brute-force checks can pay for: for a network of valid
+    windows that needs a larger one, a signal."""
     shape = architecture(name).default_shape
-    return shape if prod(shape) < 10_000 else (shape[0], *(48 - 8 * axis for axis in range(len(shape) - 1)))
+    if prod(shape) < 10_000:
+        return shape
+    smaller = (shape[0], *(48 - 8 * axis for axis in range(len(shape) - 1)))
+    try:
+        architecture(name).backbone().output_shape(smaller)
+    except InputError:
+        return (shape[0], 200)
+    return smaller
 
 
 def narrow(spec: Architecture) -> Architecture:
     """The same network with 4 channels a stage, where that is a field: windows do not depend on it."""
+    if hasattr(spec, "width"):
+        return spec.replace(width=4)
     widths = getattr(spec, "widths", None)
     return spec if widths is None else spec.replace(widths=(4,) * len(widths))
 

@@ -16,7 +16,7 @@ from striate.layers.conv import Convolution, TransposedConvolution
 from striate.layers.graph import Chain, Composite, Concat, Graph, Residual, Row
 from striate.layers.layer import Layer, Shape
 from striate.layers.linear import Flatten, Linear
-from striate.layers.merge import Add, Join
+from striate.layers.merge import Add, Join, UpsampleLike
 from striate.layers.norm_act import (
     GELU,
     BatchNorm,
@@ -34,6 +34,7 @@ from striate.layers.norm_act import (
     Softmax,
     Tanh,
 )
+from striate.layers.output import OutputConvolution
 from striate.layers.pooling import (
     AdaptiveMaxPool,
     AdaptiveMeanPool,
@@ -85,6 +86,15 @@ EXAMPLES: dict[type[Layer], list[tuple[Layer, tuple[Shape, ...]]]] = {
     Flatten: [(Flatten(), (IMAGE,))],
     Add: [(Add(), (IMAGE, IMAGE, IMAGE))],
     Join: [(Join(), (IMAGE, IMAGE))],
+    UpsampleLike: [
+        (UpsampleLike(factor=2), (IMAGE, (1, 11, 10))),
+        (UpsampleLike(factor=(3, 2), method="linear"), (IMAGE, (2, 17, 13))),
+        (UpsampleLike(factor=3), (SIGNAL, (2, 32))),
+    ],
+    OutputConvolution: [
+        (OutputConvolution(channels=3, per_axis=2), (IMAGE,)),
+        (OutputConvolution(channels=0, per_axis=1, bias=-4.6), (VOLUME,)),
+    ],
     ConvNormAct: [
         (ConvNormAct(channels=3, kernel=3, stride=2, padding="same", activation=Sigmoid()), (IMAGE,)),
         (ConvNormAct(channels=3, kernel=2, norm=None, activation=None), (SIGNAL,)),
@@ -171,7 +181,7 @@ def test_leaves_sum_to_the_layer(layer: Layer, shapes: tuple[Shape, ...]) -> Non
 
 @every_example
 def test_only_layers_with_weights_count_multiply_adds(layer: Layer, shapes: tuple[Shape, ...]) -> None:
-    weighted = isinstance(layer, Convolution | TransposedConvolution | Linear | Composite | Graph)
+    weighted = isinstance(layer, Convolution | TransposedConvolution | OutputConvolution | Linear | Composite | Graph)
     assert (layer.multiply_adds(*shapes) > 0) == (weighted and layer.parameters(*shapes) > 0)
 
 

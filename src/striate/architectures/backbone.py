@@ -13,16 +13,20 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
+from math import prod
 from typing import Any, ClassVar
 
 from pydantic import ValidationError
 
 from striate import architectures, layers
+from striate.architectures.decoders import Decoder, FeaturePyramid, Level, UnetDecoder
+from striate.architectures.heads import DenseHead
 from striate.core.errors import InputError
 from striate.core.graph import Reach, WindowGraph, WindowRow
 from striate.core.spec import Spec, discover
 from striate.layers.graph import Graph, Row
 from striate.layers.layer import Layer, Shape
+from striate.layers.merge import UpsampleLike
 from striate.layers.norm_act import GroupNorm, InstanceNorm
 
 
@@ -59,11 +63,52 @@ class Architecture(Spec):
 
     def network(self, outputs: int) -> Graph:
         """Rows ``backbone`` and ``head``; an input (C, *S) gives (outputs,). Errors: ``InputError`` below 1 output."""
-        if outputs < 1:
-            raise InputError("classes", f"{outputs} outputs were asked for", "give at least 1")
-        return Graph(
-            rows=(Row(name="backbone", layer=self.backbone()), Row(name="head", layer=self.classifier(outputs)))
-        )
+        check_outputs(outputs)
+        return self.with_head(self.classifier(outputs))
+
+    def with_head(self, head: Layer) -> Graph:
+        """Rows ``backbone`` and ``head``; the head reads the backbone's main output."""
+        return Graph(rows=(Row(name="backbone", layer=self.backbone()), Row(name="head", layer=head)))
+
+    def dense(self, outputs: int, decoder: Decoder | None = None) -> Graph:
+        """A network that answers for every position: an input (C, *S) gives (outputs, *S), whatever S.
+
+        Rows ``backbone``, ``decoder`` (a U-Net's, where none is given), ``head`` (1x1, from the decoder's finest map)
+        and ``upsample``, linear, to the input's size. An architecture of valid windows may give a smaller map, which is
+        then the central part: the odd position is missing at the end.
+        Errors: ``InputError`` below 1 output, and for a backbone without feature maps.
+        """
+        check_outputs(outputs)
+        chosen = UnetDecoder() if decoder is None else decoder
+        finest = chosen.levels(self.levels())[0]
+        base = chosen.network(self, DenseHead(outputs=outputs))
+        upsample = UpsampleLike(factor=finest.stride, method="linear")
+        return Graph(rows=(*base.rows, Row(name="upsample", layer=upsample, inputs=("head", "input"))))
+
+    def pyramid(self, strides: tuple[int, ...] = (8, 16, 32), channels: int = 64) -> Graph:
+        """Maps of ``channels`` at each of ``strides``: rows ``backbone`` and ``decoder`` (a feature pyramid), with the
+        outputs ``stride8``, ``stride16``, ... An input (C, *S) gives (channels, *S_s) each.
+
+        Errors: ``InputError`` for a stride that the backbone neither has nor can be continued to.
+        """
+        return FeaturePyramid(strides=strides, channels=channels).over(self)
+
+    def levels(self) -> tuple[Level, ...]:
+        """The feature maps a decoder can read, finest first: of each whole stride the last that is published.
+
+        Strides do not depend on the input's size, so they are those of a large one with the axes of ``default_shape``;
+        where they agree they are one number, good for any number of axes.
+        Errors: ``InputError`` when no map is published.
+        """
+        channels, *sizes = self.default_shape
+        found: dict[tuple[Fraction, ...], str] = {}
+        for info in self.features((channels, *(LARGE * size for size in sizes))):
+            if info.stride and all(stride.denominator == 1 for stride in info.stride):
+                found[info.stride] = info.name
+        if not found:
+            raise InputError(self.kind, "it publishes no feature maps", "use an architecture that keeps positions")
+        ordered = sorted(found.items(), key=lambda item: prod(item[0]))
+        return tuple(Level(name, _one_or_all(tuple(map(int, stride)))) for stride, name in ordered)
 
     def features(self, input_shape: Shape) -> tuple[FeatureInfo, ...]:
         """What :meth:`backbone` publishes for an input (C, *S), in its order of outputs.
@@ -75,6 +120,20 @@ class Architecture(Spec):
         rows = backbone.output_leaves(input_shape)
         graph = window_graph(backbone, input_shape)
         return tuple(_feature(name, shape, rows[name], graph) for name, shape in shapes.items())
+
+
+LARGE = 16
+"""How many times the default size an input is taken to be to find strides: enough for any number of halvings."""
+
+
+def check_outputs(outputs: int) -> None:
+    """Errors: ``InputError`` below 1 output."""
+    if outputs < 1:
+        raise InputError("classes", f"{outputs} outputs were asked for", "give at least 1")
+
+
+def _one_or_all(stride: tuple[int, ...]) -> int | tuple[int, ...]:
+    return stride[0] if len(set(stride)) == 1 else stride
 
 
 def _feature(name: str, shape: Shape, row: str, graph: WindowGraph) -> FeatureInfo:

@@ -136,6 +136,7 @@ class Graph(Layer):
     ) -> Iterator[LayerRow]:
         """Yield the leaves; fill ``exported`` with the leaf behind each of this graph's outputs ('' the main one)."""
         shapes = self._shapes(*inputs)
+        sources += tuple(f"input.{i}" for i in range(len(sources), len(inputs)))
         names = {("input", "" if i == 0 else str(i)): source for i, source in enumerate(sources)}
         for row, references in zip(self.rows, self._references(), strict=True):
             full = f"{prefix}.{row.name}" if prefix else row.name

@@ -3,7 +3,10 @@
 from collections.abc import Mapping, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+from striate.layers.leaf_modules import LINEAR_MODES, Duplicating, pad_list
 
 Output = Tensor | Mapping[str, Tensor]
 
@@ -18,21 +21,55 @@ class Sum(nn.Module):
 
 
 class ChannelJoin(nn.Module):
-    """Inputs (B, C_i, *S_i), cut around the centre to ``size``, joined to (B, sum C_i, *size)."""
+    """Inputs (B, C_i, *S_i) joined to (B, sum C_i, *S); with ``crop`` each is cut around its centre to the smallest."""
 
-    def __init__(self, size: tuple[int, ...]) -> None:
+    def __init__(self, crop: bool) -> None:
         super().__init__()
-        self.size = size
+        self.crop = crop
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        return torch.cat([self._cut(tensor) for tensor in inputs], dim=1)
+        if self.crop:
+            smallest = [min(sizes) for sizes in zip(*(tensor.shape[2:] for tensor in inputs), strict=True)]
+            inputs = tuple(_cut(tensor, smallest) for tensor in inputs)
+        return torch.cat(inputs, dim=1)
 
-    def _cut(self, tensor: Tensor) -> Tensor:
-        for axis, wanted in enumerate(self.size, start=2):
-            spare = tensor.shape[axis] - wanted
-            if spare:
-                tensor = tensor.narrow(axis, spare // 2, wanted)
-        return tensor
+
+def _cut(tensor: Tensor, sizes: Sequence[int]) -> Tensor:
+    for axis, wanted in enumerate(sizes, start=2):
+        spare = tensor.shape[axis] - wanted
+        if spare:
+            tensor = tensor.narrow(axis, spare // 2, wanted)
+    return tensor
+
+
+class LikeUpsampling(nn.Module):
+    """(B, C, *S) upsampled to the size of a second map, (B, C, *S'): extended or cut at the end of each axis."""
+
+    def __init__(self, factor: Sequence[int], method: str) -> None:
+        super().__init__()
+        self.factor, self.linear = tuple(factor), method == "linear"
+        # halving is exact in floating point, and torch's kernel keeps the memory layout; other factors are duplicated
+        self.exact = all(f & (f - 1) == 0 for f in factor)
+        self.duplicate = Duplicating(self.factor)
+
+    def forward(self, x: Tensor, like: Tensor) -> Tensor:
+        """Repeat the last positions where too few, upsample, cut."""
+        sizes = like.shape[2:]
+        extra = [max(0, -(-n // f) - m) for f, m, n in zip(self.factor, x.shape[2:], sizes, strict=True)]
+        if any(extra):
+            x = F.pad(x, pad_list([(0, e) for e in extra]), mode="replicate")
+        if any(factor != 1 for factor in self.factor):
+            x = self._upsampled(x)
+        for axis, n in enumerate(sizes, start=2):
+            if x.shape[axis] != n:
+                x = x.narrow(axis, 0, n)
+        return x
+
+    def _upsampled(self, x: Tensor) -> Tensor:
+        factors = tuple(float(factor) for factor in self.factor)
+        if self.linear:
+            return F.interpolate(x, scale_factor=factors, mode=LINEAR_MODES[len(factors)], align_corners=False)
+        return F.interpolate(x, scale_factor=factors, mode="nearest") if self.exact else self.duplicate(x)
 
 
 class GraphModule(nn.Module):
