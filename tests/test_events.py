@@ -149,7 +149,7 @@ def test_splits_and_groups_come_from_columns_tables_or_folders(tmp_path: Path) -
     events(tmp_path, "file,start,end,class", "test/b.wav,1,2,x", "train/a.wav,1,2,x", name="train.csv")
     reader = open_data(tmp_path)
     assert reader.format == "events"
-    assert ("leak", "train/a.wav") in problems(reader)
+    assert ("listed-twice", "train/a.wav") in problems(reader)
 
 
 def test_a_signal_that_no_split_names_is_in_none_and_is_listed(tmp_path: Path) -> None:

@@ -195,7 +195,7 @@ def test_missing_repeated_and_contradicting_lines_are_problems(pets: Path) -> No
     (pets / "test.txt").write_text("cat/0 x.jpg\n")
     reader = open_data(pets)
     codes = sorted(one.code for one in reader.problems if one.code != "not-in-a-split")
-    assert codes == ["duplicate", "leak", "listed-missing", "listed-missing", "twice-labelled"]
+    assert codes == ["duplicate", "listed-missing", "listed-missing", "listed-twice", "twice-labelled"]
     assert ("train.txt:5", "the list says 'cat', the folder dog; the folder is taken") in [
         (one.file, one.detail) for one in reader.problems
     ]

@@ -117,7 +117,12 @@ def test_lists_divide_into_splits(tmp_path: Path) -> None:
     reader = open_data(tmp_path)
     names = {split: [Path(reader.name(row)).stem for row in rows] for split, rows in reader.splits.items()}
     assert names == {"train": ["p0", "p1"], "val": ["p2", "p3"]}
-    assert sorted(one.code for one in reader.problems) == ["leak", "listed-missing", "not-in-a-split", "not-in-a-split"]
+    assert sorted(one.code for one in reader.problems) == [
+        "listed-missing",
+        "listed-twice",
+        "not-in-a-split",
+        "not-in-a-split",
+    ]
 
 
 def test_a_list_of_validation_alone_leaves_the_rest_for_training(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_trainval_is_training_where_there_is_no_train(tmp_path: Path) -> None:
 def test_a_sample_of_two_lists_is_a_leak(tmp_path: Path) -> None:
     put(tmp_path, {"Annotations/a.xml": annotation(CAT), "JPEGImages/a.png": None})
     put(tmp_path, {"ImageSets/Main/train.txt": "a", "ImageSets/Main/test.txt": "a"})
-    assert codes(read(tmp_path)) == [("leak", "JPEGImages/a.png")]
+    assert codes(read(tmp_path)) == [("listed-twice", "JPEGImages/a.png")]
 
 
 # boxes

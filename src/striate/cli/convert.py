@@ -11,13 +11,17 @@ def convert(
     destination: Annotated[Path, typer.Argument(metavar="DST", help="Folder to write (made).")],
     to: Annotated[str, typer.Option(help="What to write: coco, voc, yolo, masks or folders.")],
     data_format: Annotated[str | None, typer.Option("--format", help="Format of SRC; default: found.")] = None,
+    target: Annotated[str | None, typer.Option(help="label, boxes, mask or keypoints.")] = None,
 ) -> None:
     """Write a data set in another format, images copied, nothing of SRC changed; what cannot be kept is said.
 
     Example: [bold]striate convert photos/ photos-coco --to coco[/bold]
     """
     from striate.cli.say import say
+    from striate.data.collection import ReaderOptions
     from striate.recipes.convert import convert as run
 
-    run(source, destination, to, data_format, say=say)
+    given = {} if target is None else {"target": target}
+    options = ReaderOptions.from_json({"kind": ReaderOptions.kind, "minimum_classes": 1, **given}, "convert")
+    run(source, destination, to, data_format, options, say=say)
     print(destination)

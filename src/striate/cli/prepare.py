@@ -10,6 +10,7 @@ def prepare(
     data: Annotated[str, typer.Argument(metavar="DATA", help="Folder, file, or the word mnist1d.")],
     out: Annotated[Path, typer.Option(help="Folder for the shards (made).")],
     data_format: Annotated[str | None, typer.Option("--format", help="Format by name; default: found.")] = None,
+    target: Annotated[str | None, typer.Option(help="label, boxes, mask or keypoints.")] = None,
     size: Annotated[int | None, typer.Option(min=1, help="Working size in pixels; default by the data.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Threads that decode; default one a core.")] = None,
     budget: Annotated[float, typer.Option(min=0, help="GiB that raw samples may take, else packed.")] = 2.0,
@@ -21,7 +22,9 @@ def prepare(
     from striate.cli.say import progress_bar, say
     from striate.recipes.sources import DataSettings, prepare_data
 
-    settings = DataSettings(path=data, format=data_format, size=size)
+    options = {} if target is None else {"target": target}
+    fields = {"kind": DataSettings.kind, "path": data, "format": data_format, "size": size, "options": options}
+    settings = DataSettings.from_json(fields, "prepare")
     with progress_bar() as show:
         shards = prepare_data(
             settings, folder=out, workers=workers, budget_bytes=int(budget * 2**30), say=say, show=show

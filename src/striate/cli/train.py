@@ -26,6 +26,7 @@ def train(
     set_: Annotated[list[str] | None, typer.Option("--set", help="Field of the architecture, key=value.")] = None,
     task: Annotated[str | None, typer.Option(help="Task by name; default by the data.")] = None,
     data_format: Annotated[str | None, typer.Option("--format", help="Format by name; default: found.")] = None,
+    target: Annotated[str | None, typer.Option(help="label, boxes, mask or keypoints.")] = None,
     size: Annotated[int | None, typer.Option(help="Working size in pixels; default by the data.")] = None,
     validation: Annotated[float | None, typer.Option(help="Share held out where no split is given.")] = None,
     epochs: Annotated[float | None, typer.Option(help="Passes over the training samples.")] = None,
@@ -54,6 +55,7 @@ def train(
     options: tuple[tuple[str, str, Any], ...] = (
         ("DATA", "data.path", data),
         ("--format", "data.format", data_format),
+        ("--target", "data.options.target", target),
         ("--size", "data.size", size),
         ("--validation", "data.validation", validation),
         ("--cache", "data.cache", cache),

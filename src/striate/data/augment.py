@@ -265,15 +265,23 @@ class Augment(Spec):
         draws = self.draw(seed, epoch, indices, size)
         maps = self.maps(draws, size)
         moved = images
+        whole = draws.linear is not None or (self.crop_scale is not None and self._offset)
         if draws.linear is not None:
             moved = self._interpolated(images, maps)
+        elif whole:  # what a moved crop shows beside it are its neighbours, not the fill
+            moved = torch.cat([move_images(images[i : i + 1], [one]) for i, one in enumerate(maps)])
         elif self.crop_scale is not None:
             moved = torch.cat([self._crop(images[i : i + 1], draws, i) for i in range(len(images))])
-        if draws.linear is None and (draws.flips.any() or draws.offsets.any()):
+        if not whole and (draws.flips.any() or draws.offsets.any()):
             offsets = draws.flips * np.array(canvas) + draws.offsets
             moved = flip_and_shift(moved, draws.flips, offsets, canvas, self.fill)
         moved = change(moved, self.looks(seed, epoch, indices), stored)
         return self.cut_out(moved, draws.hole), maps
+
+    @property
+    def _offset(self) -> bool:
+        """Whether samples are shifted or translated."""
+        return bool(np.any(self.shift) or np.any(self.translate))
 
     def _interpolated(self, images: Tensor, maps: Maps) -> Tensor:
         if self.filter == "linear":

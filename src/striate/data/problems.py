@@ -59,6 +59,7 @@ CODES: dict[str, Meaning] = {
     "image-without-label": Meaning("warning", "images without a label", "label them, or move them away"),
     "label-without-image": Meaning("error", "labels whose image is missing", "restore the image, or remove the label"),
     "listed-missing": Meaning("error", "samples of a split list that do not exist", "correct the list"),
+    "listed-twice": Meaning("warning", "samples that two splits list, kept in one", "keep each in one list"),
     "not-in-a-split": Meaning("warning", "samples that no split lists", "add them to a list, or remove them"),
     "label-unreadable": Meaning("error", "label files that cannot be read", "correct or remove them"),
     "annotation-malformed": Meaning("error", "annotations that make no sense, left out", "correct the line named"),
@@ -101,7 +102,6 @@ CODES: dict[str, Meaning] = {
     "mixed-bits": Meaning("warning", "images of different bit depths", "bring them to one depth"),
     "mixed-proportions": Meaning("note", "images of very different proportions", "look at what a square cuts off"),
     "constant-image": Meaning("warning", "images of one single value", "remove them"),
-    "image-small": Meaning("warning", "images smaller than the working size", "use a smaller --size"),
     "format-mismatch": Meaning("note", "files whose content is of another format than their name", "rename them"),
     # signals
     "constant-signal": Meaning(

@@ -267,7 +267,7 @@ def open_data(path: str | os.PathLike[str], format: str | None = None, options: 
     raise InputError(
         place,
         f"{content or 'a file'} in which no known format was recognised (known: {', '.join(known)})",
-        "put the images of each class into a folder of its own, or give CSV, NPZ, NPY or IDX files",
+        "put the images of each class into a folder of its own, or see docs/data.md for the layout of each format",
     )
 
 

@@ -82,13 +82,20 @@ def page_name(data: str) -> Path:
     return Path(f"check-{name}.html")
 
 
-def brief(opened: Opened, *, say: Say = lambda line: None) -> None:
-    """What stands out before a training, in a few lines and seconds: the worst of a quick look, and the network's
-    advice. It stops nothing."""
+def brief(opened: Opened, architecture: str | None = None, *, say: Say = lambda line: None) -> None:
+    """What stands out before a training, in a few lines and seconds: the worst of a quick look at the data, and what
+    the network (None: what suits the data) would not see of it. It stops nothing."""
     diagnosis = examine(opened.reader, deep=False)
     worst = [finding for finding in diagnosis.findings if finding.severity != "note"]
     for finding in worst[:4]:
         first = f" (first: {finding.files[0]})" if finding.files else ""
-        say(f"check: {finding.severity}: {finding.count:,} {finding.title}{first}; {finding.fix}")
+        say(f"check: {finding.severity}: {finding.title}: {finding.count:,}{first}; {finding.fix}")
     if len(worst) > 4:
         say(f"check: {len(worst) - 4} findings more; `striate check {opened.reader.path}` shows all")
+    try:
+        seen = preflight(opened.reader, opened.geometry, architecture, steps=False)
+    except InputError:
+        return  # whoever trains is told in a moment, and better
+    for one in seen.advice:
+        if one.severity != "note":
+            say(f"check: {one.severity}: {one.cause}; {one.fix}")

@@ -1,8 +1,9 @@
 """From the sizes of the samples to the working size: what preparing stores, and what brings the stored to the network.
 
 Two fixed transforms, both part of the preprocessing in the model file. ``store`` shrinks a sample once, before it is
-written to shards, and never enlarges it. ``fit`` brings what is stored onto the canvas that the network sees; in
-training a drawn crop may stand in its place, so photos are stored with a margin.
+written to shards, and never enlarges it, but for small images and volumes, which are stored as the network sees them.
+``fit`` brings what is stored onto the canvas that the network sees; in training a drawn crop may stand in its place, so
+photos are stored with a margin.
 """
 
 import math

@@ -102,7 +102,7 @@ def train_experiment(
     ``Interrupted`` after SIGINT or SIGTERM, with a checkpoint written."""
     _demand_free(out)
     opened = open_for(experiment.data, say=say)
-    brief(opened, say=say)
+    brief(opened, experiment.architecture.name, say=say)
     source = open_source(experiment.data, opened=opened, say=say, show=show)
     with checkpoint.hold(out), restored_threads():
         _demand_free(out)  # again, now that nobody else can begin one

@@ -147,7 +147,7 @@ def _unequal(classes: Sequence[str], counts: Counts, unit: _Unit) -> Iterator[Fa
     if unit.key != "pixels":
         for count, label in used:
             if count < RARE:
-                what = unit.words if count > 1 else unit.words.removesuffix("es").removesuffix("s")
+                what = unit.words if count > 1 else {"boxes": "box"}.get(unit.words, unit.words.removesuffix("s"))
                 yield Fault("class-rare", "", f"{classes[label]}: {count} {what}{where}")
     if unit.key == "pixels" and is_background(classes):
         used = [one for one in used if one[1] != 0]

@@ -78,7 +78,7 @@ class EventList:
             self._met.add(position)
             if split != ALL and self.split_of.setdefault(position, split) != split:
                 detail = f"{place} puts it into {split}, rows before into {self.split_of[position]}: that is kept"
-                self.problems.append(Problem("leak", names[position], detail))
+                self.problems.append(Problem("listed-twice", names[position], detail))
             if group and self._group_of.setdefault(position, group) != group:
                 detail = f"the group {group!r} for {file!r}, {self._group_of[position]!r} before: that is kept"
                 self.problems.append(Problem("annotation-malformed", place, detail))

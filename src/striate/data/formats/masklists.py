@@ -42,7 +42,9 @@ def by_lists(found: Pairs, base: Path, problems: list[Problem]) -> tuple[_Rows, 
                 problems.append(Problem("listed-missing", f"{path.name}:{number}", f"{line[:80]!r} is no image here"))
             elif split_of.setdefault(row, split) != split:
                 name = os.path.relpath(found.pairs[row][1], base)
-                problems.append(Problem("leak", name, f"{path.name}:{number} lists it; it stays in {split_of[row]}"))
+                problems.append(
+                    Problem("listed-twice", name, f"{path.name}:{number} lists it; it stays in {split_of[row]}")
+                )
     if not split_of:
         raise InputError(next(iter(lists.values())), "none of its lines names an image here", "correct or remove it")
     rows: _Rows = []

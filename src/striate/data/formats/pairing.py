@@ -123,7 +123,7 @@ def leaks(splits: Mapping[str, set[int]], names: Sequence[str]) -> list[Problem]
     for number, (first, positions) in enumerate(parts):
         for second, others in parts[number + 1 :]:
             found += [
-                Problem("leak", names[position], f"it is in {first} and in {second}")
+                Problem("listed-twice", names[position], f"it is in {first} and in {second}")
                 for position in sorted(positions & others)
             ]
     return found

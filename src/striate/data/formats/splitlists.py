@@ -106,7 +106,7 @@ def _listed(found: Listed, name: str, split: str, place: str) -> None:
     before = found.split_of.get(name)
     found.split_of.setdefault(name, split)
     if before is not None:
-        code = "duplicate" if before == split else "leak"
+        code = "duplicate" if before == split else "listed-twice"
         found.problems.append(Problem(code, name, f"{place} lists it again; it stays in {before}"))
 
 
