@@ -134,9 +134,14 @@ def _synthetic(folder: Path, count: int, size: tuple[int, int]) -> list[Path]:
 
 
 def _seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
+    return _both_seconds(work)[0]
+
+
+def _both_seconds(work: Callable[[], object]) -> tuple[float, float]:
+    """Of the wall clock, and of processor time of all threads, which depends less on what else the machine does."""
+    started, spent = time.perf_counter(), time.process_time()
     work()
-    return time.perf_counter() - started
+    return time.perf_counter() - started, time.process_time() - spent
 
 
 def _told(name: str, ours: list[float], theirs: list[float], against: str) -> None:
@@ -167,13 +172,16 @@ def _against_codec(
                 pass
 
     reader = open_data(files[0].parent, options=options or ReaderOptions(labelled=False))
-    ours, theirs = [], []
+    ours: list[tuple[float, float]] = []
+    theirs: list[tuple[float, float]] = []
     for number in range(rounds + 1):
-        theirs.append(len(files) / _seconds(codec))
+        theirs.append(_both_seconds(codec))
         folder = place / f"{name}-shards-{number}"
-        ours.append(len(files) / _seconds(lambda at=folder: prepare(reader, at, preprocessing, workers=_cores())))
+        ours.append(_both_seconds(lambda at=folder: prepare(reader, at, preprocessing, workers=_cores())))
         shutil.rmtree(folder)
-    _told(name, ours[1:], theirs[1:], "the codec alone")  # the first round warms up
+    for clock, words in enumerate(("", ", by processor time")):
+        rates = [[len(files) / seconds[clock] for seconds in side[1:]] for side in (ours, theirs)]
+        _told(name + words, *rates, "the codec alone")  # the first round warms up
 
 
 def _loader(photos: list[Path], place: Path, rounds: int) -> None:

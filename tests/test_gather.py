@@ -245,3 +245,17 @@ def test_targets_are_of_their_kinds(tmp_path) -> None:
     batch = Loader(made(tmp_path, "boxes"), np.arange(25), 5, 0, fit=FIT).batch(0)
     assert all(isinstance(one, Boxes) for one in batch.targets["boxes"])
     assert Mask.kind == "mask"
+
+
+@pytest.mark.parametrize("augment", [Augment(mixup=0.4), Augment(mosaic=1.0, flip=(-1,))], ids=["mixup", "mosaic"])
+@pytest.mark.parametrize("fit", [None, CROPPED], ids=["one shape", "ragged"])
+def test_after_so_many_steps_nothing_is_mixed_and_all_else_is_drawn_alike(tmp_path, augment, fit) -> None:
+    same = [Sample(torch.full((1, 48, 64), i, dtype=torch.uint8), {"label": Label(i % 3)}, str(i)) for i in range(20)]
+    shards = shards_of(tmp_path, same if fit is None else [ragged(place, "label") for place in range(20)])
+    ending = Loader(shards, np.arange(20), 6, 0, augment, fit=fit, mixed_steps=4)
+    mixed = Loader(shards, np.arange(20), 6, 0, augment, fit=fit)
+    quiet = Loader(shards, np.arange(20), 6, 0, augment.without_mixing(), fit=fit)
+    for step in (3, 4, 9):
+        expected = (mixed if step < 4 else quiet).batch(step)
+        assert torch.equal(ending.batch(step).images, expected.images)
+        assert torch.equal(ending.batch(step).targets["label"], expected.targets["label"])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from striate.core.disk import read_whole
 from striate.core.errors import InputError
 from striate.data.images import ImageRules, decode_png, encode_png, read_header, read_image
 
@@ -230,3 +231,16 @@ def test_png_round_trip() -> None:
         assert np.array_equal(decode_png(encode_png(values), "x"), values)
     with pytest.raises(InputError, match="a stored image is damaged"):
         decode_png(encode_png(values)[:50], "x")
+
+
+def test_small_files_are_read_as_carefully_as_large_ones(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"123456")
+    assert read_whole(tmp_path / "a", 6) == b"123456"
+    assert read_whole(tmp_path / "a", 5) is None
+    assert b"Linux" in (read_whole("/proc/version", 1 << 20) or b"")  # says that it has no bytes
+    assert read_whole("/proc/version", 5) is None
+    os.mkfifo(tmp_path / "pipe")
+    faults = {"pipe": "a FIFO", "/dev/null": "a device", ".": "a folder", "b": "no such file", "a\0": "cannot be used"}
+    for name, cause in faults.items():
+        with pytest.raises(InputError, match=cause):
+            read_whole(f"{tmp_path}/{name}" if name[0] != "/" else name, 100)

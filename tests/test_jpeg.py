@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 
+from striate.core import disk as disk_module
 from striate.core.errors import InputError
-from striate.data import images as images_module
 from striate.data import jpeg
 from striate.data.collection import ReaderOptions
 from striate.data.imagefiles import image_files
@@ -217,13 +217,13 @@ def test_a_sample_opens_its_file_once(tmp_path: Path, monkeypatch: pytest.Monkey
         scene(64, 96).save(path)
     found = image_files(paths, ReaderOptions(colour="rgb", bits=8, decode_at_least=16))
     opened: list[object] = []
-    real = images_module.open_file
+    real = disk_module._opened
 
-    def counting(path: object) -> object:
+    def counting(path: Path) -> tuple[int, int]:
         opened.append(path)
-        return real(path)  # type: ignore[arg-type]
+        return real(path)
 
-    monkeypatch.setattr(images_module, "open_file", counting)
+    monkeypatch.setattr(disk_module, "_opened", counting)
     assert [found[place].shape for place in (0, 1)] == [(3, 16, 24), (3, 64, 96)]
     assert [found.size(place) for place in (0, 1)] == [(64, 96), (64, 96)]
     assert opened == paths

@@ -23,9 +23,11 @@ from striate.core.errors import InputError
 from striate.core.transform import Compose, Letterbox, Resize
 from striate.data import prepare as prepare_module
 from striate.data import unfinished
+from striate.data.outcomes import Outcome
 from striate.data.prepare import fingerprint, prepare
 from striate.data.reader import Reader, open_data
 from striate.data.ready import Prepared
+from striate.data.record import Schema
 from striate.data.shards import Shards
 
 PLAIN = Compose()
@@ -175,11 +177,13 @@ def test_a_broken_off_preparation_continues_where_it_was(tmp_path: Path, monkeyp
         raise Killed
 
     read: list[int] = []
-    original = prepare_module.ready
+    original = prepare_module.outcomes
 
-    def counting(reader: Reader, preprocessing: Compose, positions: list[int]) -> list[Prepared | InputError]:
+    def counting(
+        reader: Reader, preprocessing: Compose, schema: Schema, positions: list[int], known: dict[int, Prepared]
+    ) -> list[Outcome]:
         read.extend(positions)
-        return original(reader, preprocessing, positions)
+        return original(reader, preprocessing, schema, positions, known)
 
     real, stop = unfinished.write_shard, 5
 
@@ -195,7 +199,7 @@ def test_a_broken_off_preparation_continues_where_it_was(tmp_path: Path, monkeyp
     with pytest.raises(InputError, match="no finished prepared data"):
         Shards.open(tmp_path / "s")
     monkeypatch.setattr(prepare_module, "write_shard", real)
-    monkeypatch.setattr(prepare_module, "ready", counting)
+    monkeypatch.setattr(prepare_module, "outcomes", counting)
     said: list[str] = []
     shards = prepare(reader, tmp_path / "s", PLAIN, say=said.append)
     assert "after 35 of 200 samples" in said[0]
@@ -223,11 +227,11 @@ from striate.core.transform import Compose
 from striate.data import prepare as p
 from striate.data.reader import open_data
 p.SHARD_BYTES = 4000
-original = p._outcome
+original = p.outcomes
 def slow(*given):
-    time.sleep(0.002)
+    time.sleep(0.002 * len(given[3]))
     return original(*given)
-p._outcome = slow
+p.outcomes = slow
 shards = p.prepare(open_data(sys.argv[1]), sys.argv[2], Compose(), say=lambda text: print(text, flush=True))
 """
 

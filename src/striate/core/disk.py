@@ -22,6 +22,7 @@ TEMPORARY = ".striate-*.partial"
 """Pattern of the names of half-written files: what matches it after a crash is rubbish."""
 
 _MOST_PER_WRITE = 1 << 30
+_MOST_PER_READ = 1 << 20
 
 
 class DamagedFile(InputError):
@@ -107,22 +108,60 @@ def open_file(path: str | os.PathLike[str]) -> Iterator[tuple[FileIO, int]]:
     A FIFO, device or socket is refused before it is opened, so that nothing hangs, and checked again after.
     Errors: ``InputError`` for a missing, unreadable or special file; ``DamagedFile`` when the disk cannot read it.
     """
-    where = _shown(path)
     try:
-        _check_ordinary(os.stat(path).st_mode, where)
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor, size = _opened(path)
         with FileIO(descriptor) as file:
-            found = os.fstat(descriptor)
-            _check_ordinary(found.st_mode, where)
-            yield file, found.st_size
-    except FileNotFoundError:
-        raise InputError(where, "there is no such file", "correct the path") from None
-    except ValueError as error:  # a NUL in the name
-        raise InputError(where, f"the path cannot be used ({error})", "correct the path") from None
-    except OSError as error:
-        if error.errno == errno.EIO:
-            raise DamagedFile(where, "the disk cannot read it (input/output error)", "restore a copy") from None
-        raise InputError(where, f"it cannot be read ({error.strerror})", "check the path and its permissions") from None
+            yield file, size
+    except (OSError, ValueError) as error:
+        raise _unreadable(error, path) from None
+
+
+def read_whole(path: str | os.PathLike[str], most: int) -> bytes | None:
+    """All bytes of an ordinary file, or None where it has more than ``most``.
+
+    The same care and errors as with :func:`open_file`, at half its time: many small files are read so.
+    """
+    try:
+        descriptor, size = _opened(path)
+        try:
+            if size > most:
+                return None
+            data = os.read(descriptor, size + 1)
+            if len(data) != size:  # it was cut off in between, or grew, or says no size
+                more = data
+                while more and len(data) <= most:
+                    more = os.read(descriptor, _MOST_PER_READ)
+                    data += more
+            return data if len(data) <= most else None
+        finally:
+            os.close(descriptor)
+    except (OSError, ValueError) as error:
+        raise _unreadable(error, path) from None
+
+
+def _opened(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """The descriptor and size of an ordinary file. What it is is asked before it is opened, as opening alone does
+    something to a device or to whoever writes to a FIFO, and again of what was opened."""
+    _check_ordinary(os.stat(path).st_mode, path)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        found = os.fstat(descriptor)
+        _check_ordinary(found.st_mode, path)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor, found.st_size
+
+
+def _unreadable(error: OSError | ValueError, path: str | os.PathLike[str]) -> InputError:
+    where = _shown(path)
+    if isinstance(error, ValueError):  # a NUL in the name
+        return InputError(where, f"the path cannot be used ({error})", "correct the path")
+    if isinstance(error, FileNotFoundError):
+        return InputError(where, "there is no such file", "correct the path")
+    if error.errno == errno.EIO:
+        return DamagedFile(where, "the disk cannot read it (input/output error)", "restore a copy")
+    return InputError(where, f"it cannot be read ({error.strerror})", "check the path and its permissions")
 
 
 def read_into(file: FileIO, buffer: memoryview, where: object) -> None:
@@ -160,9 +199,9 @@ def _check_target(target: Path) -> None:
         raise InputError(_shown(target), f"it is {_kind(mode)}, not a file", "give another name to write to")
 
 
-def _check_ordinary(mode: int, where: str) -> None:
+def _check_ordinary(mode: int, path: str | os.PathLike[str]) -> None:
     if not stat.S_ISREG(mode):
-        raise InputError(where, f"it is {_kind(mode)}, not a file", "give the path of an ordinary file")
+        raise InputError(_shown(path), f"it is {_kind(mode)}, not a file", "give the path of an ordinary file")
 
 
 def _kind(mode: int) -> str:

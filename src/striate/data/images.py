@@ -20,7 +20,7 @@ import io
 import os
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from io import FileIO
 from typing import Any, Literal, NamedTuple
@@ -36,7 +36,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from striate.core.disk import open_file
+from striate.core.disk import open_file, read_whole
 from striate.core.errors import InputError
 from striate.data import jpeg
 
@@ -57,8 +57,9 @@ class Blob:
 ImageSource = str | os.PathLike[str] | Blob
 
 # The decoder is named by the first bytes, so no other of Pillow's decoders can be reached, whatever the file's name.
+_JPEG = b"\xff\xd8\xff"
 _READ: tuple[tuple[bytes, type[ImageFile]], ...] = (
-    (b"\xff\xd8\xff", JpegImageFile),
+    (_JPEG, JpegImageFile),
     (b"\x89PNG\r\n\x1a\n", PngImageFile),
     (b"GIF87a", GifImageFile),
     (b"GIF89a", GifImageFile),
@@ -95,6 +96,7 @@ _HEAD = 1 << 16
 """How many first bytes are read to find a header."""
 _WHOLE = 1 << 26
 """Files up to this size are read whole before they are decoded; Pillow reads larger ones as it goes."""
+_SPACES = {"grey": "GRAY", "rgb": "RGB", "rgba": "RGBA"}
 _SIXTEEN = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
 
@@ -187,42 +189,47 @@ def read_image(path: ImageSource, rules: ImageRules) -> tuple[NDArray[Any], str 
 
 def decoded(path: ImageSource, rules: ImageRules) -> Decoded:
     """As :func:`read_image`, with the size of the image as shown. The file is opened once, its header read once."""
-    with _guarded(path), _bytes_of(path, _WHOLE) as (data, file):
-        kind = _demand_decoder(data, path)
-        header = jpeg.parse(data) if kind is JpegImageFile and isinstance(file, io.BytesIO) else None
+    with _guarded(path):
+        data = path.data if isinstance(path, Blob) else read_whole(path, _WHOLE)
+        header = jpeg.parse(data) if data is not None and data.startswith(_JPEG) else None
         complaint = None
-        if header is not None:
+        if data is not None and header is not None:
             _demand_size(header.width, header.height, path, rules)
             try:
                 return Decoded(_in_bits(_of_jpeg(data, header, rules), rules.bits, path), None, header.size)
             except ValueError as error:  # Pillow then says whether there is anything to be shown
                 complaint = str(error).strip()
-        image = kind(file)
-        _demand_size(image.width, image.height, path, rules)
-        notes = [_frames(image)] if getattr(image, "is_animated", False) else []
-        if _sixteen_bit_colour(image):
-            notes.append("16-bit colour, of which the upper 8 bits were kept")
-        size = (image.width, image.height) if _orientation(image) >= 5 else (image.height, image.width)
-        by = jpeg.factor(size, rules.at_least) if kind is JpegImageFile else 1
-        if by > 1:
-            image.draft(None, (image.width // by, image.height // by))
-        image.load()
-        if complaint is not None:
-            if not jpeg.harmless(complaint):
-                raise InputError(path, f"the image is damaged ({complaint})", _REPLACE)
-            notes.append(f"kept, though its decoder says: {complaint}")
-        values = _values(ImageOps.exif_transpose(image) or image, rules)
-        return Decoded(_in_bits(values, rules.bits, path), "; ".join(notes) or None, size)
+        with _bytes_of(path, 0) if data is None else nullcontext((data, io.BytesIO(data))) as (first, file):
+            return _by_pillow(_demand_decoder(first, path)(file), path, rules, complaint)
+
+
+def _by_pillow(image: ImageFile, path: ImageSource, rules: ImageRules, complaint: str | None) -> Decoded:
+    """The image decoded by Pillow, where ``complaint`` is what another decoder had to say of the same bytes."""
+    _demand_size(image.width, image.height, path, rules)
+    notes = [_frames(image)] if getattr(image, "is_animated", False) else []
+    if _sixteen_bit_colour(image):
+        notes.append("16-bit colour, of which the upper 8 bits were kept")
+    size = (image.width, image.height) if _orientation(image) >= 5 else (image.height, image.width)
+    by = jpeg.factor(size, rules.at_least) if isinstance(image, JpegImageFile) else 1
+    if by > 1:
+        image.draft(None, (image.width // by, image.height // by))
+    image.load()
+    if complaint is not None:
+        if not jpeg.harmless(complaint):
+            raise InputError(path, f"the image is damaged ({complaint})", _REPLACE)
+        notes.append(f"kept, though its decoder says: {complaint}")
+    values = _values(ImageOps.exif_transpose(image) or image, rules)
+    return Decoded(_in_bits(values, rules.bits, path), "; ".join(notes) or None, size)
 
 
 def _of_jpeg(data: bytes, header: jpeg.JpegHeader, rules: ImageRules) -> NDArray[np.uint8]:
     """The values (C, H, W) of a JPEG that Pillow is not needed for. Errors: ``ValueError`` for a faulty file."""
-    wanted = {"grey": "GRAY", "rgb": "RGB", "rgba": "RGBA"}.get(rules.colour)
     own = "GRAY" if header.components == 1 else "RGB"
+    wanted = _SPACES.get(rules.colour, own)
     if wanted == "GRAY" and own == "RGB":  # the stored luma differs by a level or two from the grey of its RGB
         colour = jpeg.decode(data, header, own, rules.at_least)
         return _channels_first(Image.fromarray(colour).convert("L"))
-    return jpeg.decode(data, header, wanted or own, rules.at_least).transpose(2, 0, 1)
+    return jpeg.decode(data, header, wanted, rules.at_least).transpose(2, 0, 1)
 
 
 @contextmanager

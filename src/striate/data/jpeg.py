@@ -50,9 +50,10 @@ class JpegHeader(NamedTuple):
 def parse(data: bytes) -> JpegHeader | None:
     """The header of a JPEG in its first bytes, or None for what :func:`decode` does not take or is not understood."""
     at, frame, exif = 2, None, None
-    while at + 4 <= len(data):
-        marker, length = _SEGMENT.unpack_from(data, at)
-        if marker in _SKIPPED and length >= 2:
+    unpack, skipped, enough = _SEGMENT.unpack_from, _SKIPPED, len(data) - 4
+    while at <= enough:
+        marker, length = unpack(data, at)
+        if marker in skipped and length >= 2:
             at += 2 + length
             continue
         if marker == _FILLING:
@@ -101,13 +102,17 @@ def _orientation(exif: bytes) -> int | None:
     last = first + 12 * (exif[start + high] << 8 | exif[start + low])
     if last > len(exif):
         return None
-    for at in range(first, last, 12):
-        if (exif[at + high] << 8 | exif[at + low]) != _ORIENTATION:
+    tag = _ORIENTATION.to_bytes(2, "little" if high else "big")
+    at = exif.find(tag, first, last)
+    while at >= 0:
+        if (at - first) % 12:  # not where an entry begins
+            at = exif.find(tag, at + 1, last)
             continue
         kind, value = (exif[at + by + high] << 8 | exif[at + by + low] for by in (2, 8))
         if kind != _SHORT or found:
             return None
         found = value or 1
+        at = exif.find(tag, at + 12, last)
     return found if found in range(1, 9) else 1
 
 

@@ -43,8 +43,8 @@ class Loader:
     all processes. ``fit`` are the fixed transforms that bring a stored sample to the canvas (None: samples have one
     shape): :meth:`sequential` gives what they give, :meth:`batch` augments on their canvas, or where crops are drawn,
     takes those from the stored sample. ``augment`` changes the samples of :meth:`batch` alone; ``normalise`` is applied
-    to both, last. Boxes of :meth:`batch` are cut to the canvas, and those of which too little is left are dropped;
-    :meth:`sequential` keeps them all.
+    to both, last. From step ``mixed_steps`` on nothing is mixed (None: always). Boxes of :meth:`batch` are cut to the
+    canvas, and those of which too little is left are dropped; :meth:`sequential` keeps them all.
 
     Attributes: ``shape`` (C, *spatial) of what ``sequential`` gives; ``dropped``, the number of boxes that batches made
     so far (one is made ahead) have lost; ``images`` (n, C, *spatial) and ``targets`` where they are resident, else
@@ -64,6 +64,7 @@ class Loader:
         device: torch.device | str = "cpu",
         *,
         fit: Compose | None = None,
+        mixed_steps: int | None = None,
         rank: int = 0,
         world: int = 1,
         resident_bytes: int = RESIDENT_BYTES,
@@ -95,7 +96,12 @@ class Loader:
         self._ahead: tuple[int, Future[Batch]] | None = None
         self._reader: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
-        self._pictures = self._pictured(fit)
+        self._mixed_steps = mixed_steps
+        self._pictures, self._quiet = self._pictured(fit, augment), None
+        if self._pictures is not None and augment is not None:
+            self._quiet = self._pictured(fit, augment.without_mixing()) or Gather(
+                shards, self.indices, seed, augment.without_mixing(), None
+            )
         if self._pictures is None:
             self.shape = shards.demand_one_shape()
             self._load(resident_bytes)
@@ -137,9 +143,9 @@ class Loader:
             targets = {name: _collated(one) for name, one in targets.items()}
             yield Batch(self._finished(images), targets, self._index[start : start + size])
 
-    def _pictured(self, fit: Compose | None) -> Gather | None:
+    def _pictured(self, fit: Compose | None, augment: Augment | None) -> Gather | None:
         """What draws samples one at a time, where they cannot be moved a batch at a time."""
-        shards, augment = self.shards, self.augment
+        shards = self.shards
         size = (shards.sample_shape or ())[1:]
         if augment is not None:
             demand_mixable([kind for kind, _ in shards.schema.targets.values()], augment.mosaic, augment.mixup)
@@ -198,14 +204,16 @@ class Loader:
         rows = self._rows(step * self.batch_size, self.batch_size)[self.rank :: self.world]
         index = self._index.index_select(0, rows)
         epochs = self.epochs(step, 1)[0, self.rank :: self.world]
-        if self._pictures is not None:
+        mixed = self._mixed_steps is None or step < self._mixed_steps
+        pictures = self._pictures if mixed else self._quiet or self._pictures
+        if pictures is not None:
             here = self.device.type == "cpu" and self.normalise is not None
-            found = self._pictures.batch(rows.numpy(), epochs, self._finished if here else None)
+            found = pictures.batch(rows.numpy(), epochs, self._finished if here else None)
             images, targets = found.images.to(self.device), found.targets
             images = images if here else self._finished(images)
             self._count(found.dropped)
         else:
-            images, targets = self._augmented(rows, epochs)
+            images, targets = self._augmented(rows, epochs) if mixed else self._moved(rows, epochs)
             images = self._finished(images)
         done = Batch(images, {name: _collated(one) for name, one in targets.items()}, index)
         return done if self.device.type == "cpu" else done.to(self.device)

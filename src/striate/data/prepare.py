@@ -14,10 +14,10 @@ import os
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from striate.core.errors import InputError
 from striate.core.sample import Sample
 from striate.core.transform import Transform
 from striate.data.fingerprint import combined
+from striate.data.outcomes import Outcome, outcomes
 from striate.data.reader import Reader
 from striate.data.ready import Prepared, ready
 from striate.data.record import PNG, RAW, ZLIB, Schema
@@ -51,21 +52,11 @@ SHARD_BYTES = 64 * 1024 * 1024
 BUDGET_BYTES = 2 * 1024**3
 _TRIED = 32
 """How many samples are prepared to estimate the size of all."""
-_CHUNK = 64
+_CHUNK = 128
 """How many samples a thread takes at a time, at most: fewer where there are few, so that every thread has some."""
 _CHUNK_BYTES = 8 * 1024 * 1024
 """How many bytes of samples a thread makes at a time, about: what waits for its turn to be written is in memory."""
 Show = Callable[[int, int, str], None]
-
-
-@dataclass(frozen=True)
-class _Outcome:
-    """One sample prepared: its record and row, or why it is skipped; and what is to be known of it."""
-
-    record: tuple[bytes, ...] = ()
-    row: list[int] = field(default_factory=list)
-    reason: str | None = None
-    notes: tuple[str, ...] = ()
 
 
 def fingerprint(reader: Reader, preprocessing: Transform) -> str:
@@ -152,15 +143,17 @@ def _run(
     """Prepare the samples from ``done.next`` on, writing each shard as it fills."""
     total, shown = len(reader), time.monotonic()
     for position, outcome in _outcomes(reader, preprocessing, schema, done.next, tried, workers):
-        if done.size and done.size + sum(map(len, outcome.record)) > SHARD_BYTES:
+        size = sum(map(len, outcome.record))
+        if done.size and done.size + size > SHARD_BYTES:
             write_shard(done, place, position, disk)
         if outcome.reason is None:
             done.waiting.append([position, len(done.files), done.size, *outcome.row])
             done.records += outcome.record
-            done.size += sum(map(len, outcome.record))
+            done.size += size
         else:
             done.skipped.append((reader.name(position), outcome.reason))
-        done.notes += [(reader.name(position), note) for note in outcome.notes]
+        if outcome.notes:
+            done.notes += [(reader.name(position), note) for note in outcome.notes]
         if time.monotonic() - shown > 0.1 or position + 1 == total:
             shown = time.monotonic()
             show(position + 1, total, f"{len(done.skipped)} skipped")
@@ -175,19 +168,18 @@ def _outcomes(
     first: int,
     tried: dict[int, Prepared],
     workers: int,
-) -> Iterator[tuple[int, _Outcome]]:
+) -> Iterator[tuple[int, Outcome]]:
     """The outcome of every sample from ``first`` on, in order, made by threads that keep a bounded distance ahead."""
     each = max((_raw_bytes(sample) for sample, _ in tried.values()), default=_CHUNK_BYTES // 8)
     size = max(1, min(_CHUNK, (len(reader) - first) // (8 * workers), _CHUNK_BYTES // each))
 
-    def chunk(start: int) -> list[_Outcome]:
+    def chunk(start: int) -> list[Outcome]:
         positions = range(start, min(start + size, len(reader)))
-        missing = [position for position in positions if position not in tried]
-        made = dict(zip(missing, ready(reader, preprocessing, missing), strict=True))
-        return [_outcome(reader, schema, position, made.get(position) or tried.pop(position)) for position in positions]
+        known = {position: tried.pop(position) for position in positions if position in tried}
+        return outcomes(reader, preprocessing, schema, positions, known)
 
     starts = iter(range(first, len(reader), size))
-    pending: deque[tuple[int, Future[list[_Outcome]]]] = deque()
+    pending: deque[tuple[int, Future[list[Outcome]]]] = deque()
     with _pool(workers) as pool:
         for start in starts:
             pending.append((start, pool.submit(chunk, start)))
@@ -216,19 +208,6 @@ def _pool(workers: int) -> Iterator[ThreadPoolExecutor]:
         torch.set_num_threads(threads)  # what threads to come begin with is one number for the process
 
 
-def _outcome(reader: Reader, schema: Schema, position: int, made: Prepared | InputError) -> _Outcome:
-    note = reader.note(position)
-    known = () if note is None else (note,)
-    if isinstance(made, InputError):
-        return _Outcome(reason=f"{made.cause}", notes=known)
-    sample, notes = made
-    try:
-        record, row = schema.encode(sample)
-    except InputError as error:
-        return _Outcome(reason=f"{error.cause}", notes=known)
-    return _Outcome(record, row, notes=known + notes)
-
-
 def _planned(
     reader: Reader, preprocessing: Transform, place: Path, budget: int, workers: int, say: Say
 ) -> tuple[Schema, dict[int, Prepared]]:
@@ -241,11 +220,13 @@ def _planned(
     found: dict[int, Prepared] = {}
     reasons: list[str] = []
 
-    def attempt(position: int) -> Prepared | InputError:
-        return ready(reader, preprocessing, [position])[0]
+    def attempt(positions: Sequence[int]) -> list[Prepared | InputError]:
+        return ready(reader, preprocessing, positions)
 
     with _pool(workers) as pool:
-        results = chain(pool.map(attempt, places), map(attempt, range(len(reader))))
+        few = -(-len(places) // (2 * workers))
+        first = pool.map(attempt, [places[start : start + few] for start in range(0, len(places), few)])
+        results = chain.from_iterable(chain(first, (attempt([position]) for position in range(len(reader)))))
         for number, (position, result) in enumerate(zip(chain(places, range(len(reader))), results, strict=True)):
             if isinstance(result, InputError):
                 reasons.append(f"{reader.name(position)}: {result.cause}")

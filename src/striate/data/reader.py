@@ -9,8 +9,9 @@ import inspect
 import os
 import stat
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,14 +105,13 @@ class Reader(ABC):
         from striate.core.sample import Mask, Sample
         from striate.core.transform import Resize
 
-        image = self.image(position)
+        image, size = self.pixels(position)
         if not image.transpose(
             *range(1, image.ndim), 0
         ).flags.c_contiguous:  # interleaved pixels are resized fastest as they are
             image = np.ascontiguousarray(image)
         tensor = torch.from_numpy(image if image.flags.writeable else image.copy())
         targets, shape = self.targets(position), tuple(image.shape[1:])
-        size = shape if self._collection.sizes is None else self._collection.sizes(position)
         if size != shape:
             by = Resize(size=shape).map(size)
             # a mask of another size than its image stays as it is: what prepares the sample sees that, and says so
@@ -120,6 +120,13 @@ class Reader(ABC):
                 for name, one in targets.items()
             }
         return Sample(tensor, targets, self.name(position), self.group(position), size)
+
+    @final
+    def pixels(self, position: int) -> tuple[Array, tuple[int, ...]]:
+        """:meth:`image`, and the spatial size as annotated, which is larger where the image was decoded smaller.
+        Errors: ``InputError``."""
+        image, sizes = self.image(position), self._collection.sizes
+        return image, tuple(image.shape[1:]) if sizes is None else sizes(position)
 
     @final
     def size(self, position: int) -> tuple[int, ...]:
@@ -143,6 +150,21 @@ class Reader(ABC):
         if self.multi_label:
             return {"label": Label(tags=torch.from_numpy(self.labels[position].astype(np.float32)))}
         return {"label": Label(index=int(self.labels[position]))}
+
+    @final
+    def label_values(self, positions: Sequence[int]) -> NDArray[Any] | None:
+        """What the labels of samples are as arrays, where a label is all they have: int64 (n,), float32 (n, K) where
+        each may have several of K, or None for no labels. Errors: ``ValueError`` where targets are more than that."""
+        if not self.plain:
+            raise ValueError("the samples have targets other than labels")
+        if self.labels is None:
+            return None
+        return np.asarray(self.labels[list(positions)]).astype(np.float32 if self.multi_label else np.int64)
+
+    @property
+    def plain(self) -> bool:
+        """Whether all that samples have for targets is a label, or nothing."""
+        return self._collection.targets is None
 
     @property
     def image_dtype(self) -> str:

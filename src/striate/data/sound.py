@@ -1,8 +1,8 @@
 """What is made of faulty annotations before a sample is prepared: dropped, cut at the edge, or the sample is refused.
 
 Readers keep what was annotated, so that the doctor can show it; here it is made fit to learn from, and every change is
-counted in a note. Nothing is repaired by guessing: swapped corners are dropped as well, since nobody knows whether the
-two were exchanged or one of them is wrong.
+counted in a note. Two opposite corners say the same box in either order, so swapped ones are exchanged; nothing else is
+repaired.
 """
 
 from dataclasses import replace
@@ -19,8 +19,8 @@ ROUNDING = 0.01
 def sound(sample: Sample) -> tuple[Sample, tuple[str, ...]]:
     """The sample with sound targets, and what was changed, a note each ("1 of 12 boxes dropped: empty").
 
-    Boxes with coordinates that are not finite, with a high below its low (inverted), without extent along an axis
-    (empty) or wholly outside the image are dropped, the others cut at its edges. Keypoints that are not finite count as
+    Boxes with a high below its low (swapped corners) get them exchanged; those with coordinates that are not finite,
+    without extent along an axis (empty) or wholly outside the image are dropped, the others cut at its edges. Keypoints that are not finite count as
     not visible. The sample must not have been turned or mirrored yet: boxes are judged as they were annotated. Errors:
     ``InputError`` for a mask of another size than its image.
     """
@@ -47,15 +47,19 @@ def _boxes(boxes: Boxes, size: tuple[int, ...]) -> tuple[Boxes, list[str]]:
     if not count:
         return boxes, []
     bounds = boxes.annotated()
-    low, high = bounds[:, : boxes.axes], bounds[:, boxes.axes :]
+    first, second = bounds[:, : boxes.axes], bounds[:, boxes.axes :]
+    low, high = torch.minimum(first, second), torch.maximum(first, second)
+    swapped = (first > second).any(dim=1)
     limit = torch.tensor(size, dtype=torch.float64)
     faults = (
         ("not finite", ~bounds.isfinite().all(dim=1)),
-        ("inverted", (low > high).any(dim=1)),
         ("empty", (low == high).any(dim=1)),
         ("outside the image", ((high <= 0) | (low >= limit)).any(dim=1)),
     )
-    kept, notes = torch.ones(count, dtype=torch.bool), []
+    kept, notes = torch.ones(count, dtype=torch.bool), list[str]()
+    if swapped.any():
+        notes.append(f"{int(swapped.sum())} of {_counted(count)}: swapped corners exchanged")
+        boxes = Boxes.from_bounds(torch.cat((low, high), dim=1), boxes.classes, boxes.marks)
     for why, wrong in faults:
         number = int((kept & wrong).sum())
         if number:
