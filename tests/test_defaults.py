@@ -2,16 +2,21 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 
+import striate.tasks
 from striate.architectures.backbone import architecture, named_architectures
+from striate.core.spec import discover
 from striate.data.augment import Augment
 from striate.layers.layer import Shape
-from striate.recipes.defaults import architecture_for, augment_for, epochs_for, training_for
+from striate.recipes.defaults import architecture_for, augment_for, epochs_for, task_options_for, training_for
+from striate.tasks.task import DataFacts, task_for
 from striate.training.optim import SGD, AdamW
 from striate.training.schedule import Constant, OneCycle
 from striate.training.settings import TrainingSettings
 
+discover(striate.tasks)
 SHAPES: tuple[Shape, ...] = ((1, 40), (12, 1000), (1, 28, 28), (3, 64, 64), (3, 65, 65), (3, 128, 128), (1, 16, 16, 16))
 
 
@@ -126,3 +131,24 @@ def test_the_best_weights_are_kept_where_patience_is_given() -> None:
     assert TrainingSettings().kept == "last"
     assert TrainingSettings(patience=3).kept == "best"
     assert TrainingSettings(patience=3, keep="last").kept == "last"
+
+
+@pytest.mark.parametrize("shape, name", [((2, 600), "unet_small"), ((3, 192, 256), "detector_nano")])
+def test_masks_have_networks_that_answer_everywhere(shape: Shape, name: str) -> None:
+    assert architecture_for(shape, "mask") == name
+    facts = DataFacts(target="mask", classes=("a", "b"), counts=(1, 1), axes=len(shape) - 1)
+    task = task_for(facts, options=task_options_for(shape, "mask"))
+    assert task.network(architecture(name), 2).output_shape(shape) == (2, *shape[1:])
+
+
+@pytest.mark.parametrize("target", ["mask", "boxes"])
+@pytest.mark.parametrize("shape", [(1, 400), (3, 192, 256), (1, 192, 256), (1, 32, 32, 32)])
+def test_targets_with_positions_leave_nothing_open_either(shape: Shape, target: str) -> None:
+    settings = training_for(TrainingSettings(), shape, 300, target)
+    assert settings.total_steps(300) >= 1 and settings.augment is not None and settings.rate is None
+    assert 1 <= settings.batch <= 16
+    settings.augment.draw(0, 0, np.arange(2), shape[1:])
+
+
+def test_grey_images_have_no_saturation_to_change() -> None:
+    assert augment_for((1, 192, 256), "mask").saturation == 0 < augment_for((3, 192, 256), "mask").saturation

@@ -23,7 +23,7 @@ from striate.layers.linear import Flatten, Linear
 from striate.recipes.experiment import ArchitectureSettings, Experiment, TaskSettings
 from striate.recipes.run import resume_run, train_experiment
 from striate.recipes.sources import DataSettings
-from striate.tasks.task import DataFacts, Metrics, Task
+from striate.tasks.task import DataFacts, Metrics, Place, Task
 from striate.training.settings import TrainingSettings
 
 
@@ -125,7 +125,9 @@ class OneAgainstRest(Task):
         """Looked up."""
         return numbers[target]
 
-    def records(self, decoded: Mapping[str, Tensor], classes: Sequence[str]) -> list[dict[str, Any]]:
+    def records(
+        self, decoded: Mapping[str, Tensor], classes: Sequence[str], places: Sequence[Place] | None = None
+    ) -> list[dict[str, Any]]:
         """Whether it is the first class, and how probably."""
         return [{"is": classes[0] if p > 0.5 else "other", "probability": p} for p in decoded["first"].tolist()]
 
@@ -134,7 +136,7 @@ class _Accuracy:
     def __init__(self) -> None:
         self.right = self.count = 0
 
-    def update(self, decoded: Mapping[str, Tensor], target: Tensor) -> None:
+    def update(self, decoded: Mapping[str, Tensor], target: Tensor, index: Tensor | None = None) -> None:
         self.right += int(((decoded["first"] > 0.5) == (target == 0)).sum())
         self.count += len(target)
 

@@ -166,6 +166,7 @@ def test_timing_the_steps_leaves_the_network_as_it_was(loader: Loader) -> None:
     "settings, task, network, precision, reason",
     [
         ({"optimiser": AdamW()}, TASK, NETWORK, "float32", "SGD without clipping"),
+        ({"average": 0.99}, TASK, NETWORK, "float32", "SGD without clipping or averaging"),
         ({"clip": 1.0}, TASK, NETWORK, "float32", "SGD without clipping"),
         ({}, Classification(class_weights=(1.0, 2.0, 3.0)), NETWORK, "float32", "plain cross-entropy"),
         ({}, TASK, Chain(layers=(Dropout(), *NETWORK.layers)), "float32", "not a small chain"),
@@ -320,10 +321,10 @@ def test_a_restored_optimiser_keeps_the_layout_of_the_weights(tmp_path: Path) ->
     module = lay_out_weights(tiny(shape), CHANNELS_LAST[0], shape)
     step = general(module, shape, precision=CHANNELS_LAST[0])
     step.run(0, 2)
-    loop._save(module, step.optimiser, loop.History(step=2), {}, tmp_path)
+    loop._save(module, step.optimiser, None, loop.History(step=2), {}, tmp_path)
     other = lay_out_weights(tiny(shape), CHANNELS_LAST[0], shape)
     again = general(other, shape, precision=CHANNELS_LAST[0])
-    loop._resume(other, again.optimiser, tmp_path, print)
+    loop._resume(other, again.optimiser, None, tmp_path, print)
     for mine, theirs in zip(other.parameters(), module.parameters(), strict=True):
         assert mine.stride() == theirs.stride() and torch.equal(mine, theirs)
         held, kept = again.optimiser.state[mine]["momentum_buffer"], step.optimiser.state[theirs]["momentum_buffer"]

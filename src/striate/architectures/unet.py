@@ -7,6 +7,7 @@ kernel and stride 2, the join with the map of that level, and two convolutions a
 | name       | width | windows | norm       | input   | output       | parameters                   |
 |------------|-------|---------|------------|---------|--------------|------------------------------|
 | unet_valid | 64    | valid   | none       | 572x572 | 388x388      | 31,030,658 (1 to 2 channels) |
+| unet_small | 16    | same    | batch norm | any     | as the input | 1,942,289 (1 to 1 channels)  |
 | unet       | 32    | same    | batch norm | any     | as the input | 7,762,465 (1 to 1 channels)  |
 
 With valid windows a skip is cut around its centre, and the output is the central part of the input (388 of 572: 92 are
@@ -93,6 +94,7 @@ class Unet(Architecture):
 
 
 TABLE = {
+    "unet_small": Unet(width=16),
     "unet": Unet(),
     "unet_valid": Unet(width=64, padding="valid", norm=None),
 }

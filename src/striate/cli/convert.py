@@ -15,7 +15,7 @@ def convert(
 ) -> None:
     """Write a data set in another format, images copied, nothing of SRC changed; what cannot be kept is said.
 
-    Example: [bold]striate convert photos/ photos-coco --to coco[/bold]
+    Example: [bold]striate convert cells-voc/ cells-coco --to coco[/bold]
     """
     from striate.cli.say import say
     from striate.data.collection import ReaderOptions

@@ -16,7 +16,8 @@ def evaluate(
     cache: Annotated[Path | None, typer.Option(help="Where prepared data is kept.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="One JSON object with every figure.")] = False,
 ) -> None:
-    """Measure a model on labelled data: top-1 and top-5, per class, calibration, with a 95% interval.
+    """Measure a model on labelled data, by the figures of its task: top-1 and calibration, mean average precision of
+    boxes, intersection over union of masks, each by class.
 
     Example: [bold]striate evaluate runs/photos photos_test/ --json[/bold]
     """

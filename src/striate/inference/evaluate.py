@@ -14,7 +14,7 @@ from striate.data.cache import prepared
 from striate.data.collection import ALL, ReaderOptions
 from striate.data.loader import Loader
 from striate.data.reader import Reader, open_data
-from striate.inference.predictor import Predictor, load
+from striate.inference.predictor import Predictor, at_once, load
 from striate.report.records import Cell, Table
 from striate.tasks.task import DataFacts, Task
 
@@ -75,7 +75,7 @@ def measure(predictor: Predictor, batches: Iterable[Batch], renumber: Tensor | N
         target = batch.targets[task.target]
         if renumber is not None:
             target = task.renumber(target, renumber, len(predictor.classes))
-        metrics.update(predictor.decode(batch.images), target)
+        metrics.update(predictor.decode(batch.images), target, batch.index)
     return metrics.compute()
 
 
@@ -118,7 +118,7 @@ def evaluate(
     if shards.data_fingerprint == predictor.trained_on and chosen in (ALL, "train"):
         say(f"note: the model was trained on samples of this data; figures of the split {chosen!r} flatter it")
     loader = Loader(shards, shards.splits[chosen], batch=batch, seed=0, normalise=predictor.normalise)
-    figures = measure(predictor, loader.sequential(batch), renumber)
+    figures = measure(predictor, loader.sequential(at_once(batch, predictor.input_shape)), renumber)
     return Evaluation(figures, predictor.classes, predictor.source, str(data), chosen, predictor.task.kind)
 
 
@@ -150,10 +150,8 @@ def _first_shape(reader: Reader) -> tuple[int, ...]:
     raise InputError(reader.path, "none of its samples can be read", "correct the data")
 
 
-def _renumbering(found: tuple[str, ...], known: tuple[str, ...], data: str | Path) -> Tensor | None:
-    """Where each class of the data stands among the model's, or None when they agree."""
-    if found == known:
-        return None
+def _renumbering(found: tuple[str, ...], known: tuple[str, ...], data: str | Path) -> Tensor:
+    """Where each class of the data stands among the model's."""
     unknown = [name for name in found if name not in known]
     if unknown:
         raise InputError(

@@ -3,21 +3,24 @@
 import glob
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from striate.core.errors import InputError
 from striate.core.sample import Sample
 from striate.data.collection import ReaderOptions
-from striate.data.reader import open_data
+from striate.data.reader import Reader, open_data
 
 
 class Inputs:
     """The samples of several sources. While they are read, ``skipped`` grows by (name, reason) of what cannot be,
-    and ``expected`` is how many there will be as far as is known: a source not yet opened counts for one."""
+    and ``expected`` is how many there will be as far as is known: a source not yet opened counts for one. A source
+    that shows no format is read in the ``format`` given, if it can be (signals without the labels that told it)."""
 
-    def __init__(self, sources: Sequence[str], options: ReaderOptions) -> None:
+    def __init__(self, sources: Sequence[str], options: ReaderOptions, format: str | None = None) -> None:
         self.paths = [path for source in sources for path in _matches(source)]
         self.options = options
+        self.format = format
         self.skipped: list[tuple[str, str]] = []
         self.expected = len(self.paths)
 
@@ -25,11 +28,20 @@ class Inputs:
         """Note what cannot be used."""
         self.skipped.append((name, reason))
 
+    def _opened(self, path: str) -> Reader:
+        try:
+            return open_data(path, options=self.options)
+        except InputError:
+            if self.format is not None:
+                with suppress(InputError):
+                    return open_data(path, self.format, self.options)
+            raise
+
     def __iter__(self) -> Iterator[Sample]:
         self.skipped, self.expected = [], len(self.paths)
         for path in self.paths:
             try:
-                reader = open_data(path, options=self.options)
+                reader = self._opened(path)
             except InputError as error:
                 self.skip(error.where, error.cause)
                 continue
@@ -42,7 +54,7 @@ class Inputs:
                 except InputError as error:
                     self.skip(name, error.cause)
                     continue
-                yield Sample(sample.image, {}, name, sample.group)
+                yield Sample(sample.image, {}, name, sample.group, sample.original)
 
 
 def unlabelled(options: ReaderOptions) -> ReaderOptions:

@@ -4,8 +4,10 @@ It takes a model file or a live network. The preprocessing is the one stored wit
 what is measured and what is served cannot differ.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,20 +16,25 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from striate.architectures.backbone import register_layers
+from striate.architectures.backbone import register_layers, window_graph
 from striate.core import modelfile
 from striate.core.errors import InputError
+from striate.core.map import AxisMap, Map
 from striate.core.sample import Sample
 from striate.core.spec import discover
 from striate.core.transform import Compose, Normalise
 from striate.data.collection import ReaderOptions
 from striate.inference.inputs import Inputs, unlabelled
+from striate.inference.tiling import Tiling, tiled
 from striate.layers.layer import Layer, Shape
-from striate.tasks.task import Task
+from striate.tasks.task import Place, Task
 
 MODEL_NAME = "model.safetensors"
 """Name of the model file in a run's folder."""
 
+
+MOST_POSITIONS = 2**20
+"""Positions of all inputs of a batch together: 256 of 64 x 64, 21 of 256 x 192."""
 
 READER = "reader"
 """Where a model file's experiment holds how its data was read (colour and bits of images, columns of tables)."""
@@ -38,7 +45,8 @@ class Predictor:
 
     ``options`` are those its data was read with, as they came out. ``input_shape`` is what the network takes,
     (channels, *spatial). The module is kept as it is, on its device, and is left in the mode (training or evaluation)
-    in which it was found. ``trained_on`` is the fingerprint of the data it was trained on, where known.
+    in which it was found. ``trained_on`` is the fingerprint of the data it was trained on, where known; ``network`` the
+    description of the module, from which windows are laid so that no seam is seen; ``format`` that of the data.
     """
 
     def __init__(
@@ -52,6 +60,8 @@ class Predictor:
         options: ReaderOptions | None = None,
         source: str = "live network",
         trained_on: str | None = None,
+        network: Layer | None = None,
+        format: str | None = None,
     ) -> None:
         self.module = module
         self.task = task
@@ -61,6 +71,8 @@ class Predictor:
         self.options = options or ReaderOptions()
         self.source = source
         self.trained_on = trained_on
+        self.network = network
+        self.format = format
 
     @classmethod
     def from_model(cls, model: modelfile.ModelFile, source: str = "model") -> Self:
@@ -71,11 +83,7 @@ class Predictor:
         preprocessing = Compose.from_json(model.preprocessing, f"{source}: preprocessing")
         if READER not in model.experiment:
             raise InputError(source, "it does not say how its data was read", "use a model file of `striate train`")
-        outputs, wanted = network.output_shape(model.input_shape), task.outputs(len(model.classes))
-        if len(outputs) == 1 and outputs != (wanted,):
-            raise InputError(
-                source, f"{outputs[0]} outputs for {len(model.classes)} classes", "use a file written whole"
-            )
+        task.demand_outputs(network, model.input_shape, len(model.classes), source)
         held = sum(tensor.numel() for tensor in model.weights.values())
         if network.parameters(model.input_shape) > held:  # refuse before memory is taken for what is not there
             raise InputError(source, "the file holds fewer weights than its network has", "use a file written whole")
@@ -91,6 +99,8 @@ class Predictor:
             options=ReaderOptions.from_json(model.experiment[READER], f"{source}: {READER}"),
             source=source,
             trained_on=_trained_on(model.experiment),
+            network=network,
+            format=_format(model.experiment),
         )
 
     @property
@@ -115,11 +125,7 @@ class Predictor:
     def prepare(self, sample: Sample) -> Tensor:
         """The network's input for one sample, (C, *S) float32. Errors: ``InputError`` when it does not fit, and for
         values that are not finite."""
-        self.demand_fit(tuple(sample.image.shape), sample.name)
-        if sample.image.is_floating_point() and not bool(sample.image.isfinite().all()):
-            raise InputError(
-                sample.name, "it holds values that are not finite (NaN or infinity)", "correct or remove it"
-            )
+        self._demand_values(sample)
         image = self.preprocessing(sample).image
         if tuple(image.shape) != self.input_shape:
             raise InputError(
@@ -129,59 +135,117 @@ class Predictor:
             )
         return image
 
+    def place(self, sample: Sample) -> Place:
+        """Where the sample's original pixels are on the canvas of :meth:`prepare`."""
+        return _placed(sample, self.preprocessing.map(sample.size))
+
     def decode(self, images: Tensor) -> dict[str, Tensor]:
-        """Decoded outputs for prepared inputs (B, C, *S)."""
+        """Decoded outputs for prepared inputs (B, C, *S), on the device of the network."""
+        device = next((parameter.device for parameter in self.module.parameters()), images.device)
         with evaluating(self.module):
-            return self.task.decode(self.module(images))
+            return self.task.decode(self.module(images.to(device)))
 
     def predict_samples(
-        self, samples: Iterable[Sample], batch: int = 64, skip: Callable[[str, str], None] | None = None
+        self,
+        samples: Iterable[Sample],
+        batch: int = 64,
+        skip: Callable[[str, str], None] | None = None,
+        tiling: Tiling | None = None,
     ) -> Iterator[dict[str, Any]]:
-        """One plain record a sample, in order, each with the sample's ``name``.
+        """One plain record a sample, in order, each with the sample's ``name``, in pixels of the original sample.
 
+        With ``tiling`` the network goes over every sample window by window, without bringing it to the canvas.
         A sample that does not fit is told to ``skip`` by name and reason; without it that is an ``InputError``.
+        Errors: ``InputError`` too for tiling with a task whose answers cannot be blended.
         """
-        waiting: list[tuple[str, Tensor]] = []
+        if tiling is not None and not self.task.blended:
+            cause = f"{self.task.kind} does not answer for every position"
+            raise InputError("tiling", cause, "predict without it")
+        waiting: list[tuple[str, Place, Tensor]] = []
+        most = 1 if tiling is not None else at_once(batch, self.input_shape)
         for sample in samples:
             try:
-                waiting.append((sample.name, self.prepare(sample)))
+                if tiling is not None:
+                    image, place = self._unmoved(sample, tiling)
+                else:
+                    image, place = self.prepare(sample), self.place(sample)
             except InputError as error:
                 if skip is None:
                     raise
                 skip(sample.name, error.cause)
-            if len(waiting) == batch:
-                yield from self._answer(waiting)
+                continue
+            waiting.append((sample.name, place, image))
+            if len(waiting) == most:
+                yield from self._answer(waiting, tiling)
                 waiting = []
         if waiting:
-            yield from self._answer(waiting)
+            yield from self._answer(waiting, tiling)
 
-    def _answer(self, prepared: Sequence[tuple[str, Tensor]]) -> Iterator[dict[str, Any]]:
-        device = next((parameter.device for parameter in self.module.parameters()), torch.device("cpu"))
-        decoded = self.decode(torch.stack([image for _, image in prepared]).to(device))
-        decoded = {name: tensor.cpu() for name, tensor in decoded.items()}
-        for (name, _), record in zip(prepared, self.task.records(decoded, self.classes), strict=True):
+    def _answer(self, prepared: Sequence[tuple[str, Place, Tensor]], tiling: Tiling | None) -> Iterator[dict[str, Any]]:
+        if tiling is None:
+            decoded = {
+                name: one.cpu() for name, one in self.decode(torch.stack([each[2] for each in prepared])).items()
+            }
+        else:
+            decoded = self.decode_tiled(prepared[0][2], tiling)
+        records = self.task.records(decoded, self.classes, [place for _, place, _ in prepared])
+        for (name, _, _), record in zip(prepared, records, strict=True):
             yield {"name": name, **record}
 
-    def predict(self, inputs: str | Path | Sequence[str | Path] | ArrayLike, batch: int = 64) -> list[dict[str, Any]]:
-        """Predict for paths (files, folders, globs, NPZ, CSV) or for an array of samples (N, C, *S).
+    def decode_tiled(self, image: Tensor, tiling: Tiling) -> dict[str, Tensor]:
+        """The blended outputs for one image (C, *S) of any size whose values are scaled, (1, K, *S) each."""
+        window = self.input_shape[1:]
+
+        def decode(windows: Tensor) -> dict[str, Tensor]:
+            return {name: one.cpu() for name, one in self.decode(windows).items() if name in self.task.blended}
+
+        if tiling.border is None and self.network is not None:
+            field = _field(self.network, self.input_shape)
+            if field is not None and field < min(window) * tiling.overlap:
+                tiling = replace(tiling, border=field - 1)  # more than half of it, since strides put it off the middle
+        return tiled(decode, image, window, tiling, at_once(tiling.batch, self.input_shape))
+
+    def _unmoved(self, sample: Sample, tiling: Tiling) -> tuple[Tensor, Place]:
+        """A sample at its own size times the tiling's scale, its values scaled, and where its pixels are."""
+        self._demand_values(sample)
+        moved = tiling.resized(sample)
+        by = Map.identity(sample.size) if moved is sample else tiling.resize(sample.size).map(sample.size)
+        image = moved.image.float() if self.normalise is None else self.normalise(moved).image
+        return image, _placed(sample, by)
+
+    def _demand_values(self, sample: Sample) -> None:
+        self.demand_fit(tuple(sample.image.shape), sample.name)
+        if sample.image.is_floating_point() and not bool(sample.image.isfinite().all()):
+            raise InputError(
+                sample.name, "it holds values that are not finite (NaN or infinity)", "correct or remove it"
+            )
+
+    def predict(
+        self,
+        inputs: str | Path | Sequence[str | Path] | ArrayLike,
+        batch: int = 64,
+        tiling: Tiling | None = None,
+    ) -> list[dict[str, Any]]:
+        """Predict for paths (files, folders, globs, NPZ, CSV) or for an array of samples (N, C, *S), window by window
+        with ``tiling``.
 
         Errors: ``InputError`` naming the first input that cannot be read.
         """
         paths = [inputs] if isinstance(inputs, str | Path) else inputs if isinstance(inputs, list | tuple) else []
         if paths and all(isinstance(one, str | Path) for one in paths):
             run = self.open(paths)
-            records = list(self.predict_samples(run, batch))
+            records = list(self.predict_samples(run, batch, tiling=tiling))
             if run.skipped:
                 name, reason = run.skipped[0]
                 raise InputError(name, reason, "leave it out, or use `striate predict`, which lists what it skips")
             return records
         values = inputs if isinstance(inputs, Tensor) else torch.from_numpy(np.asarray(inputs))
         samples = (Sample(image, {}, str(position)) for position, image in enumerate(values))
-        return list(self.predict_samples(samples, batch))
+        return list(self.predict_samples(samples, batch, tiling=tiling))
 
     def open(self, inputs: Sequence[str | Path]) -> Inputs:
         """The unlabelled samples of files, folders, globs, NPZ and CSV, to be read in order."""
-        return Inputs([str(one) for one in inputs], unlabelled(self.options))
+        return Inputs([str(one) for one in inputs], unlabelled(self.options), self.format)
 
 
 def load(path: str | Path) -> Predictor:
@@ -214,9 +278,37 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             part.training = mode
 
 
+def at_once(asked: int, input_shape: Shape) -> int:
+    """How many inputs (C, *S) go through the network together: as many as asked, of large ones fewer, so that maps of
+    many channels fit into memory."""
+    return max(1, min(asked, MOST_POSITIONS // max(1, math.prod(input_shape[1:]))))
+
+
+def _placed(sample: Sample, by: Map) -> Place:
+    """The place of a sample's original, of which the image may be a reduced copy, by the map of the image."""
+    original = sample.original or sample.size
+    rows = tuple(AxisMap(axis, m / n, 0.0) for axis, (n, m) in enumerate(zip(original, sample.size, strict=True)))
+    return Place(original, by @ Map.aligned(rows, sample.size))
+
+
+def _field(network: Layer, input_shape: Shape) -> int | None:
+    """The largest side of the receptive field of the main output, in pixels; None where it sees everything."""
+    graph = window_graph(network, input_shape)
+    fields = [graph.receptive_field(graph.rows[-1].name, axis) for axis in range(len(input_shape) - 1)]
+    sizes = [field.size for field in fields if field.size is not None and not field.everything]
+    return max(sizes) if len(sizes) == len(fields) else None
+
+
 def _trained_on(experiment: dict[str, Any]) -> str | None:
     plan = experiment.get("plan")
     found = plan.get("data_alone") if isinstance(plan, dict) else None
+    return found if isinstance(found, str) else None
+
+
+def _format(experiment: dict[str, Any]) -> str | None:
+    plan = experiment.get("plan")
+    data = plan.get("data") if isinstance(plan, dict) else None
+    found = data.get("format") if isinstance(data, dict) else None
     return found if isinstance(found, str) else None
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from striate.architectures.backbone import architecture as known_architecture
 from striate.core.errors import InputError
 from striate.data.doctor.diagnosis import Diagnosis, exit_code
 from striate.data.doctor.examine import examine
@@ -56,6 +57,8 @@ def check(
 
     Errors: ``InputError`` when the data cannot be opened at all, or the named architecture is unknown.
     """
+    if architecture is not None:
+        known_architecture(architecture)  # before anything is decoded
     # looked at as a whole: one class is a finding here, and JPEGs are decoded fully
     loose = settings.replace(options=settings.options.replace(minimum_classes=1))
     opened = open_for(loose, say=say)
@@ -88,7 +91,7 @@ def brief(opened: Opened, architecture: str | None = None, *, say: Say = lambda 
     diagnosis = examine(opened.reader, deep=False)
     worst = [finding for finding in diagnosis.findings if finding.severity != "note"]
     for finding in worst[:4]:
-        first = f" (first: {finding.files[0]})" if finding.files else ""
+        first = f" (first: {finding.files[0]})" if finding.files and finding.files[0] else ""
         say(f"check: {finding.severity}: {finding.title}: {finding.count:,}{first}; {finding.fix}")
     if len(worst) > 4:
         say(f"check: {len(worst) - 4} findings more; `striate check {opened.reader.path}` shows all")

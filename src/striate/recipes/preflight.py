@@ -117,12 +117,12 @@ def preflight(
     Errors: ``InputError`` for an unknown architecture, one that cannot take the samples, or data without any sample.
     """
     shape = _input_shape(reader, geometry)
-    chosen = name or defaults.architecture_for(shape)
+    chosen = name or defaults.architecture_for(shape, reader.target)
     spec = architecture(chosen, options or {})
     found = objects(reader, geometry)
     features = spec.features(shape)
     grids = () if found is None or found.regions else tuple(_grids(found))
-    task = _task(reader, len(shape) - 1)
+    task = _task(reader, shape, {} if name else defaults.task_options_for(shape, reader.target))
     network = spec.backbone() if task is None else task.network(spec, len(reader.classes))
     timing = _timed(reader, geometry, shape, spec, task) if steps else None
     parameters = network.parameters(shape)
@@ -141,15 +141,20 @@ def _input_shape(reader: Reader, geometry: Geometry) -> tuple[int, ...]:
     raise InputError(reader.path, "none of its samples can be read", "correct the data")
 
 
-def _task(reader: Reader, axes: int) -> Task | None:
+def _task(reader: Reader, shape: tuple[int, ...], options: dict[str, Any]) -> Task | None:
     """The task that would learn this data, or None where there is none for its target."""
     discover(tasks)
     counts = (1,) * len(reader.classes)
     facts = DataFacts(
-        target=reader.target, classes=reader.classes, counts=counts, multi_label=reader.multi_label, axes=axes
+        target=reader.target,
+        classes=reader.classes,
+        counts=counts,
+        multi_label=reader.multi_label,
+        axes=len(shape) - 1,
+        canvas=shape[1:],
     )
     try:
-        return task_for(facts)
+        return task_for(facts, options=options)
     except InputError:
         return None
 
@@ -172,7 +177,7 @@ def _timed(
 ) -> Timing | None:
     """A few steps on real samples; None where no batch can be made of those that can be read."""
     training = len(reader.splits.get("train", reader.splits.get(ALL, ())))
-    wanted = defaults.training_for(TrainingSettings(), shape, max(training, 1)).batch
+    wanted = defaults.training_for(TrainingSettings(), shape, max(training, 1), reader.target).batch
     batch = _first_batch(reader, geometry, min(wanted, TIMED_BATCH))
     if batch is None:
         return None
@@ -194,7 +199,7 @@ def _timed(
                 loss = sum(torch.as_tensor(one.square().mean()) for one in _tensors(raw))
             else:
                 total, count = task.loss(raw, batch.targets[task.target])
-                loss = total / count
+                loss = total / (count or 1)
         torch.as_tensor(loss).backward()
         seconds.append(time.perf_counter() - start)
         module.zero_grad()
@@ -248,9 +253,8 @@ def _advice(
             severity: Severity = "warning" if share >= MANY else "note"
             larger = _needed(found, side)
             cause = f"{found.tiny:,} of {len(found):,} {what} ({share:.0%}) have a side under {TINY:g} px at this size"
-            advice.append(
-                Advice(severity, cause, f"--size {larger} would leave 5% of them" if larger else "leave them out")
-            )
+            fix = f"--size {larger} would leave 5% of them" if larger else "a larger --size shows more of them"
+            advice.append(Advice(severity, cause, fix))
         if deepest is not None:
             beyond = int((found.sides > np.array(deepest.receptive_field)).any(axis=1).sum())
             if beyond:

@@ -20,7 +20,7 @@ from striate.core.transform import Compose
 from striate.data.collection import ReaderOptions
 from striate.data.loader import Loader
 from striate.inference.evaluate import measure
-from striate.inference.predictor import MODEL_NAME, READER, Predictor
+from striate.inference.predictor import MODEL_NAME, READER, Predictor, at_once
 from striate.layers.graph import expanded
 from striate.recipes import defaults
 from striate.recipes.check import brief
@@ -30,6 +30,7 @@ from striate.recipes.sources import DataSettings, Source, open_for, open_source
 from striate.report.records import shown
 from striate.tasks.task import DataFacts, Task, task_for
 from striate.training import checkpoint
+from striate.training.average import Average
 from striate.training.choice import choose_precision, choose_step, choose_threads, make_step, restored_threads
 from striate.training.loop import History, Progress, train
 from striate.training.settings import Precision, StepKind, TrainingSettings
@@ -103,6 +104,7 @@ def train_experiment(
     _demand_free(out)
     opened = open_for(experiment.data, say=say)
     brief(opened, experiment.architecture.name, say=say)
+    experiment = experiment.replace(data=experiment.data.replace(format=opened.reader.format))
     source = open_source(experiment.data, opened=opened, say=say, show=show)
     with checkpoint.hold(out), restored_threads():
         _demand_free(out)  # again, now that nobody else can begin one
@@ -155,17 +157,20 @@ def _decide(experiment: Experiment, source: Source, watch: tuple[str, ...], say:
         counts=source.class_counts("train"),
         multi_label=source.shards.multi_label,
         axes=len(source.input_shape) - 1,
+        canvas=source.input_shape[1:],
+        ignore=source.ignore,
     )
     discover(tasks)
-    chosen = experiment.architecture.name or defaults.architecture_for(source.input_shape)
+    chosen = experiment.architecture.name or defaults.architecture_for(source.input_shape, facts.target)
     spec = architecture(chosen, experiment.architecture.options)
-    training = defaults.training_for(experiment.training, source.input_shape, len(source.splits["train"]))
+    training = defaults.training_for(experiment.training, source.input_shape, len(source.splits["train"]), facts.target)
     watched = tuple(split for split in watch if split in source.splits)
     for field, needed in (("patience", training.patience), ("keep", training.keep == "best")):
         if needed and not watched:
             fix = "hold out a share for validation, or leave it out"
             raise InputError(f"training.{field}", "there is no validation split to judge by", fix)
-    task = task_for(facts, experiment.task.name, experiment.task.options)
+    suited = {} if experiment.architecture.name else defaults.task_options_for(source.input_shape, facts.target)
+    task = task_for(facts, experiment.task.name, {**suited, **experiment.task.options})
     network = task.network(spec, len(source.classes))
     parameters = network.parameters(source.input_shape)
     network.output_shape(source.input_shape)
@@ -206,15 +211,19 @@ def _carry_out(plan: RunPlan, source: Source, out: Path, say: Say, show: Show) -
         classes=plan.classes,
         input_shape=plan.input_shape,
         options=ReaderOptions.from_json(source.shards.options),
+        network=network,
     )
+    most = at_once(256, plan.input_shape)
     loaders = {split: _loader(source, settings, split) for split in source.splits}
     samples = len(source.splits["train"])
     total = settings.total_steps(samples)
     optimiser = settings.optimiser.build(module)
+    average = None if settings.average is None else Average(module, settings.average)
 
     def validate() -> dict[str, Any]:
-        measured = {split: measure(predictor, loaders[split].sequential(256)) for split in plan.watch}
-        return {f"{split}/{name}": v for split, all_ in measured.items() for name, v in single_figures(all_).items()}
+        measured = {split: measure(predictor, loaders[split].sequential(most)) for split in plan.watch}
+        found = {f"{split}/{name}": v for split, all_ in measured.items() for name, v in single_figures(all_).items()}
+        return {headline: None, **found} if headline else found
 
     headline = f"{plan.watch[0]}/{task.headline}" if plan.watch else ""
     history, weights = train(
@@ -230,7 +239,9 @@ def _carry_out(plan: RunPlan, source: Source, out: Path, say: Say, show: Show) -
             settings=settings,
             total=total,
             precision=plan.precision,
+            average=average,
         ),
+        average=average,
         settings=settings,
         total=total,
         period=settings.validation_period(samples),
@@ -244,7 +255,7 @@ def _carry_out(plan: RunPlan, source: Source, out: Path, say: Say, show: Show) -
     module.load_state_dict(weights)
     module.to(memory_format=torch.contiguous_format)  # as the model file gives it back, so that the answers are equal
     measured: list[str] = [split for split in ("val", "test") if split in loaders] or ["train"]
-    figures = {split: measure(predictor, loaders[split].sequential(256)) for split in measured}
+    figures = {split: measure(predictor, loaders[split].sequential(most)) for split in measured}
     modelfile.save(
         out / MODEL_NAME,
         modelfile.ModelFile(
@@ -278,6 +289,7 @@ def _loader(source: Source, settings: TrainingSettings, split: str) -> Loader:
         augment=settings.augment if training and settings.augmented else None,
         normalise=source.normalise,
         fit=source.fit,
+        mixed_steps=round(settings.mix_until * settings.total_steps(len(source.splits[split]))) if training else None,
     )
 
 
@@ -287,7 +299,8 @@ def _set_threads(settings: TrainingSettings) -> None:
 
 
 def _seen(progress: Progress, headline: str) -> str:
-    figure = f" {headline} {progress.figures[headline]:.4f}" if headline in progress.figures else ""
+    value = progress.figures.get(headline)
+    figure = f" {headline} {value:.4f}" if value is not None else ""
     return f"loss {progress.loss:.4f}{figure} rate {progress.rate:.2g} {progress.steps_per_second:.1f} steps/s"
 
 

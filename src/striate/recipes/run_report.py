@@ -6,21 +6,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from striate.analysis.summary import Summary, SummaryRow, summary
 from striate.layers.layer import Layer
+from striate.recipes.run_pictures import answers, seen_in_training
 from striate.recipes.sources import Source
 from striate.report.html import write
-from striate.report.pictures import Example, examples
-from striate.report.plots import class_counts, error_curves, loss_curves
+from striate.report.plots import class_counts, figure_curves, loss_curves
 from striate.report.records import Block, Fact, Facts, Figure, Listing, Report, Section, Table, Text, shown
 
 if TYPE_CHECKING:
     from striate.recipes.run import RunResult
 
-SHOWN = 10
-"""Samples in a gallery."""
+UNITS = {"boxes": "boxes", "mask": "pixels"}
+"""What is counted of each class, where that is not samples."""
 
 
 def write_report(result: "RunResult", source: Source, path: Path) -> None:
@@ -32,7 +30,8 @@ def write_report(result: "RunResult", source: Source, path: Path) -> None:
         Section("Result", (_facts(result), _splits_table(result))),
         Section("Training", _curves(result)),
         *task.sections(figures, plan.classes),
-        Section("Data", _data(source)),
+        *_answers(result, source, split),
+        Section("Data", _data(result, source)),
         Section("Network", _network(result)),
         Section("How to repeat it", _repeat(result)),
     ]
@@ -78,45 +77,34 @@ def _curves(result: "RunResult") -> tuple[Block, ...]:
     blocks: list[Figure] = [
         loss_curves({"loss": {"step": steps, "train_loss": [row["loss"] for row in validations]}}, "Training loss.")
     ]
-    watched = [split for split in result.plan.watch if f"{split}/top1" in validations[0]]
-    if watched:
-        curves = {
-            "step": steps,
-            **{f"{split}_error": [1 - row[f"{split}/top1"] for row in validations] for split in watched},
-        }
-        blocks.insert(0, error_curves({"error": curves}, "Error while training."))
+    headline = result.plan.task.headline
+    curves = {
+        split: [math.nan if (value := row.get(f"{split}/{headline}")) is None else value for row in validations]
+        for split in result.plan.watch
+    }
+    if any(math.isfinite(value) for values in curves.values() for value in values):
+        said = f"{headline} while training."
+        blocks.insert(0, figure_curves(steps, curves, headline.replace("_", " "), said))
     return tuple(blocks)
 
 
-def _data(source: Source) -> tuple[Block, ...]:
+def _answers(result: "RunResult", source: Source, split: str) -> list[Section]:
+    figure = answers(result.predictor, source, split)
+    return [] if figure is None else [Section("Answers", (figure,))]
+
+
+def _data(result: "RunResult", source: Source) -> tuple[Block, ...]:
     counts = {split: source.class_counts(split) for split in source.splits}
     made = " The validation split was made here and is recorded in split.json." if source.made_validation else ""
     blocks: list[Block] = [
         Text(f"{source.shards.found}.{made}"),
-        class_counts(counts, source.classes),
-        *_seen(source),
+        class_counts(counts, source.classes, unit=UNITS.get(result.plan.task.target, "samples")),
+        seen_in_training(source, result.plan.training, result.plan.task.target),
     ]
     if source.shards.skipped:
         rows = tuple((name, reason) for name, reason in source.shards.skipped[:200])
         blocks.append(Table(("skipped", "reason"), rows, caption=f"{len(source.shards.skipped)} samples were skipped."))
     return tuple(blocks)
-
-
-def _seen(source: Source) -> tuple[Block, ...]:
-    """A few training samples at their working size."""
-    if len(source.input_shape) not in (2, 3) or source.shards.labels is None or source.shards.labels.ndim != 1:
-        return ()
-    if len(source.input_shape) == 3 and source.input_shape[0] not in (1, 3):
-        return ()
-    places = source.splits["train"]
-    chosen = places[np.linspace(0, len(places) - 1, min(SHOWN, len(places))).astype(int)]
-    items = []
-    for place in chosen:
-        values = source.shards.read(int(place)).image.numpy()
-        truth = source.classes[int(source.shards.labels[place])]
-        full = {"uint8": 255.0, "uint16": 65535.0}.get(str(values.dtype))
-        items.append(Example(values / full if full else values, truth, truth, name=source.shards.names[place]))
-    return (examples(items, "Training samples at their working size, before augmentation."),)
 
 
 def _network(result: "RunResult") -> tuple[Block, ...]:

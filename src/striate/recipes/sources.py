@@ -85,6 +85,12 @@ class Source:
             totals += _occurrences(target, len(self.classes))
         return tuple(totals.tolist())
 
+    @property
+    def ignore(self) -> int | None:
+        """The value of mask pixels that do not count; None where the target is no mask."""
+        found = self.shards.targets(self.splits["train"][:1]).get(self.shards.target, ())
+        return next((one.ignore for one in found if isinstance(one, Mask)), None)
+
     def split_record(self) -> dict[str, Any]:
         """Which samples are in which split, by name, and whether the validation split was made here."""
         names = self.shards.names

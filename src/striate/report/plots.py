@@ -72,6 +72,15 @@ def error_curves(histories: Mapping[str, History], caption: str = "") -> Figure:
     return _curves(percent, "error", "error (%)", "{:.1f} %", caption)
 
 
+def figure_curves(
+    steps: Sequence[float], curves: Mapping[str, Sequence[float]], what: str, caption: str = ""
+) -> Figure:
+    """Any figure against step, a line for each of ``curves`` (a split and its values). Values that are not finite leave
+    a gap."""
+    runs: dict[str, History] = {name: {"step": steps, f"test_{what}": values} for name, values in curves.items()}
+    return _curves(runs, what, what, "{:.3g}", caption)
+
+
 def loss_curves(histories: Mapping[str, History], caption: str = "") -> Figure:
     """Loss against step (``train_loss``, ``test_loss``, ...); logarithmic where it falls more than tenfold."""
     return _curves(histories, "loss", "loss", "{:.3g}", caption, logarithmic=True)
@@ -94,10 +103,13 @@ def learning_rate(steps: Sequence[float], rates: Sequence[float], caption: str =
         )
 
 
-def confusion_matrix(matrix: npt.ArrayLike, classes: Sequence[str], caption: str = "") -> Figure:
+def confusion_matrix(
+    matrix: npt.ArrayLike, classes: Sequence[str], caption: str = "", *, unit: str = "samples", percent: bool = False
+) -> Figure:
     """Counts (K, K), rows the true class, columns the predicted one; shade is the share of the true class.
 
-    Right answers are blue, mistakes orange. Up to 24 classes each cell shows its count; beyond that the matrix is a
+    Right answers are blue, mistakes orange. Up to 24 classes each cell shows its count of the ``unit`` named, or with
+    ``percent`` the share of the true class in per cent, from one half up; beyond that the matrix is a
     picture whose mistakes are drawn more strongly, with every few classes named. Errors: ``ValueError`` when the
     matrix is not square or does not match ``classes``.
     """
@@ -117,7 +129,8 @@ def confusion_matrix(matrix: npt.ArrayLike, classes: Sequence[str], caption: str
             colours if numbered else enlarged(colours), interpolation="none", aspect="equal", extent=extent, gid=SIGNED
         )
         if numbered:
-            _cell_numbers(axes, counts, colours[..., 3], 9.0 if size <= 12 else 7.0)
+            numbers = np.rint(100 * share).astype(np.int64) if percent else counts
+            _cell_numbers(axes, numbers, colours[..., 3], 9.0 if size <= 12 else 7.0)
             axes.set_xticks(np.arange(size + 1) - 0.5, minor=True)
             axes.set_yticks(np.arange(size + 1) - 0.5, minor=True)
             axes.grid(which="minor", color=RULE, linewidth=0.6)
@@ -136,7 +149,7 @@ def confusion_matrix(matrix: npt.ArrayLike, classes: Sequence[str], caption: str
         right = float(np.trace(counts)) / max(1, float(counts.sum()))
         return finish(
             figure, caption,
-            f"Confusion matrix of {size} classes, {int(counts.sum()):,} samples: {100 * right:.1f} % on the diagonal.",
+            f"Confusion matrix of {size} classes, {int(counts.sum()):,} {unit}: {100 * right:.1f} % on the diagonal.",
         )  # fmt: skip
 
 

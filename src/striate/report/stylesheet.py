@@ -82,8 +82,8 @@ p { margin: 0 0 1rem; max-width: 40em; overflow-wrap: anywhere; text-wrap: prett
 code, pre { font-family: var(--mono); font-size: .875em; }
 code { padding: .1em .35em; border-radius: 4px; background: var(--card); }
 .listing { margin: 1.5rem 0; }
-pre { margin: 0; padding: 1rem 1.25rem; border-radius: 8px; background: var(--card); overflow-x: auto;
-  line-height: 1.55; }
+pre { margin: 0; padding: 1rem 1.25rem; border-radius: 8px; background: var(--card);
+  white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.55; }
 .facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(10.5rem, 42%), 1fr));
   gap: 0 clamp(1rem, 3vw, 2rem); margin: 1.75rem 0 1.25rem; }
 .facts > div { display: grid; grid-template-rows: subgrid; grid-row: span 2; margin-bottom: 1.5rem; padding-top: .8rem;

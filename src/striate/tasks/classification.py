@@ -14,7 +14,7 @@ from striate.ops.metrics import Metric, single_label
 from striate.ops.multilabel import MultiLabel
 from striate.report.plots import calibration, confusion_matrix
 from striate.report.records import Block, Section, Table
-from striate.tasks.task import DataFacts, Metrics, Task
+from striate.tasks.task import DataFacts, Marks, Metrics, Place, Task
 
 TOP = 5
 """How many of the most probable classes a prediction lists."""
@@ -87,16 +87,22 @@ class Classification(_Classification):
         """Top-1, top-5, per-class figures, confusion matrix, calibration, likelihood."""
         return _OfLogits(single_label(len(classes)))
 
+    def answer_marks(self, decoded: Mapping[str, Tensor], classes: Sequence[str]) -> list[Marks]:
+        """The most probable class."""
+        return [Marks(classes[number]) for number in decoded["probabilities"].argmax(dim=1).tolist()]
+
     def renumber(self, target: Tensor, numbers: Tensor, classes: int) -> Tensor:
         """Class numbers (B,) looked up."""
         return numbers[target]
 
-    def records(self, decoded: Mapping[str, Tensor], classes: Sequence[str]) -> list[dict[str, Any]]:
+    def records(
+        self, decoded: Mapping[str, Tensor], classes: Sequence[str], places: Sequence[Place] | None = None
+    ) -> list[dict[str, Any]]:
         """The class, its probability, and the most probable classes with theirs."""
-        values, places = decoded["probabilities"].topk(min(TOP, len(classes)), dim=1)
+        values, numbers = decoded["probabilities"].topk(min(TOP, len(classes)), dim=1)
         found = []
-        for row, order in zip(values.tolist(), places.tolist(), strict=True):
-            ranked = [[classes[place], value] for value, place in zip(row, order, strict=True)]
+        for row, order in zip(values.tolist(), numbers.tolist(), strict=True):
+            ranked = [[classes[number], value] for value, number in zip(row, order, strict=True)]
             found.append({"class": ranked[0][0], "probability": ranked[0][1], "top": ranked})
         return found
 
@@ -143,7 +149,9 @@ class MultiLabelClassification(_Classification):
         """Columns of tags (B, K) put where the model has them, (B, classes); tags the data lacks are 0."""
         return target.new_zeros(len(target), classes).index_copy_(1, numbers, target)
 
-    def records(self, decoded: Mapping[str, Tensor], classes: Sequence[str]) -> list[dict[str, Any]]:
+    def records(
+        self, decoded: Mapping[str, Tensor], classes: Sequence[str], places: Sequence[Place] | None = None
+    ) -> list[dict[str, Any]]:
         """The tags above one half, and the probability of each."""
         found = []
         for row in decoded["probabilities"].tolist():
@@ -159,7 +167,7 @@ class _OfLogits:
     def __init__(self, metric: Metric) -> None:
         self.metric = metric
 
-    def update(self, decoded: Mapping[str, Tensor], target: Tensor) -> None:
+    def update(self, decoded: Mapping[str, Tensor], target: Tensor, index: Tensor | None = None) -> None:
         """Take in one batch."""
         self.metric.update(decoded["logits"], target)
 

@@ -13,6 +13,7 @@ from striate.core.sample import Batch
 from striate.data.loader import Loader
 from striate.layers.layer import Layer
 from striate.tasks.task import Task
+from striate.training.average import Average
 from striate.training.chain import ChainStep, chain_rows
 from striate.training.optim import SGD
 from striate.training.settings import Precision, StepKind, TrainingSettings
@@ -33,6 +34,7 @@ def make_step(
     settings: TrainingSettings,
     total: int,
     precision: str,
+    average: Average | None = None,
 ) -> BlockStep:
     """The step of this kind for a network and its module. Errors: ``InputError`` for a chain step that does not fit."""
     if kind != "chain":
@@ -47,6 +49,7 @@ def make_step(
             seed=settings.seed,
             clip=settings.clip,
             precision=precision,
+            average=average,
         )
     _demand_chain(chain_misfit(network, task, loader, settings, precision))
     rows, labels = chain_rows(network, loader.shape, loader.batch_size), _labels(loader, task)
@@ -75,8 +78,8 @@ def chain_misfit(network: Layer, task: Task, loader: Loader, settings: TrainingS
         return "it runs in one process on the CPU"
     if not loader.normalised:
         return "the samples are augmented, or too many for memory"
-    if not isinstance(settings.optimiser, SGD) or settings.clip is not None:
-        return "it knows SGD without clipping"
+    if not isinstance(settings.optimiser, SGD) or settings.clip is not None or settings.average is not None:
+        return "it knows SGD without clipping or averaging"
     if task.softmax_smoothing is None or _labels(loader, task) is None:
         return "it knows the plain cross-entropy of one class a sample"
     if chain_rows(network, loader.shape, loader.batch_size) is None:

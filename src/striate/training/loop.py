@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from striate.core.errors import InputError
 from striate.training import checkpoint
+from striate.training.average import Average, averaged
 from striate.training.interruption import Interrupted, stop_on_signals
 from striate.training.optim import optimiser_tensors, restore_optimiser
 from striate.training.settings import TrainingSettings
@@ -67,15 +68,18 @@ def train(
     folder: Path,
     say: Callable[[str], None],
     show: Callable[[Progress], None],
+    average: Average | None = None,
 ) -> tuple[History, dict[str, Tensor]]:
     """Train for ``total`` steps, validating every ``period``, from the newest good checkpoint in ``folder`` if any.
 
-    ``validate`` returns plain figures; the one named ``headline``, where it is among them, decides what is best.
+    ``validate`` returns plain figures; the one named ``headline``, where it is among them, decides what is best; None,
+    a figure that could not be measured, is worse than any number.
+    With an ``average``, which ``step`` keeps, its weights are validated and kept in place of the module's own.
     Returns the history and the weights to keep. Errors: :class:`Interrupted` after SIGINT or SIGTERM, with a checkpoint
     written, at whatever step it comes; ``InputError`` when the loss or a weight is no longer finite, naming the step
     and the last good checkpoint.
     """
-    history, best_weights = _resume(module, optimiser, folder, say)
+    history, best_weights = _resume(module, optimiser, average, folder, say)
     block, last_saved, unsaved = 1, time.monotonic(), history.step == 0
     progress: Progress | None = None
     with stop_on_signals() as stop:
@@ -86,14 +90,15 @@ def train(
                 _demand_finite_weights(module, history.step, folder)
                 started = time.monotonic()
                 loss = sum(history.pending) / len(history.pending)
-                figures = validate()
+                with averaged(module, average):
+                    figures = validate()
                 history.validations.append({"step": history.step, "loss": loss, **figures})
                 history.pending, unsaved = [], True
                 history.seconds += time.monotonic() - started
                 if headline in figures and _better(figures[headline], history.best, larger_is_better):
                     history.best, history.best_step, history.since_best = figures[headline], history.step, 0
                     if settings.kept == "best":
-                        best_weights = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+                        best_weights = {name: tensor.clone() for name, tensor in _kept(module, average).items()}
                 elif headline in figures:
                     history.since_best += 1
                     history.stopped_early = settings.patience is not None and history.since_best >= settings.patience
@@ -107,7 +112,7 @@ def train(
                 due = time.monotonic() - last_saved >= settings.checkpoint_seconds
             if unsaved and (finished or stop.number is not None or (due and history.step > 0)):
                 _demand_finite_weights(module, history.step, folder)
-                _save(module, optimiser, history, best_weights, folder)
+                _save(module, optimiser, average, history, best_weights, folder)
                 last_saved, unsaved = time.monotonic(), False
             if stop.number is not None:
                 raise Interrupted(stop.number, history.step)
@@ -130,16 +135,23 @@ def train(
             rate = settings.optimiser.rate * settings.schedule.factor(history.step - 1, total)
             left = (total - history.step) * history.seconds / history.step
             progress = Progress(history.step, total, float(losses.mean()), rate, speed, left, {})
-    return history, best_weights or dict(module.state_dict())
+    return history, best_weights or _kept(module, average)
 
 
-def _better(figure: float, best: float | None, larger_is_better: bool) -> bool:
-    return best is None or (figure > best if larger_is_better else figure < best)
+def _kept(module: nn.Module, average: Average | None) -> dict[str, Tensor]:
+    return dict(module.state_dict()) if average is None else average.tensors
+
+
+def _better(figure: float | None, best: float | None, larger_is_better: bool) -> bool:
+    if figure is None or best is None:
+        return figure is not None
+    return figure > best if larger_is_better else figure < best
 
 
 def _save(
     module: nn.Module,
     optimiser: torch.optim.Optimizer,
+    average: Average | None,
     history: History,
     best_weights: dict[str, Tensor],
     folder: Path,
@@ -148,22 +160,30 @@ def _save(
     tensors = {f"weights.{name}": tensor for name, tensor in module.state_dict().items()}
     tensors |= {f"optimiser.{name}": tensor for name, tensor in optimiser_tensors(optimiser, module).items()}
     tensors |= {f"best.{name}": tensor for name, tensor in best_weights.items()}
+    if average is not None:
+        tensors |= {f"average.{name}": tensor for name, tensor in average.tensors.items()}
     checkpoint.save(folder, history.step, tensors, {"history": asdict(history)})
 
 
 def _resume(
-    module: nn.Module, optimiser: torch.optim.Optimizer, folder: Path, say: Callable[[str], None]
+    module: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    average: Average | None,
+    folder: Path,
+    say: Callable[[str], None],
 ) -> tuple[History, dict[str, Tensor]]:
     """The state of the newest good checkpoint put into place, or a fresh history where there is none."""
     found = checkpoint.latest(folder, say)
     if found is None:
         return History(), {}
-    parts: dict[str, dict[str, Tensor]] = {"weights": {}, "optimiser": {}, "best": {}}
+    parts: dict[str, dict[str, Tensor]] = {"weights": {}, "optimiser": {}, "best": {}, "average": {}}
     for name, tensor in found.tensors.items():
         part, _, rest = name.partition(".")
         parts[part][rest] = tensor
     module.load_state_dict(parts["weights"], strict=True)
     restore_optimiser(optimiser, module, parts["optimiser"])
+    if average is not None:
+        average.restore(parts["average"])
     history = History(**found.state["history"])
     say(f"continuing after step {history.step}")
     return history, parts["best"]

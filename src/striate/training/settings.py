@@ -19,12 +19,13 @@ class TrainingSettings(Spec):
     ``rate`` is the learning rate in place of the optimiser's own. ``augment`` changes what the network sees, drawn
     anew for each sample and epoch (None: what suits the data); ``augmented`` False shows samples as they are.
     ``precision`` and ``step`` are how a step is computed; "auto" times what there is and takes the fastest.
-    ``validate_every`` is in steps (None: once an epoch). ``patience`` stops after so many validations without a better
-    headline figure.
-    ``keep`` says which weights the model file gets: those of the last step, or of the best validation; by default
-    the last ones, and the best ones where patience is given. ``checkpoint_seconds`` is the least time between
-    checkpoints, ``checkpoint_every`` in its place a number of steps; one is always written at the end and when the run
-    is interrupted. ``threads`` None times one against all.
+    ``average`` is the decay of a moving average of the weights, which is then validated and kept (None: none).
+    ``mix_until`` is the share of the training after which mosaic and mixup stop: the last steps see samples as they
+    are. ``validate_every`` is in steps (None: once an epoch). ``patience`` stops after so many validations without a
+    better headline figure. ``keep`` says which weights the model file gets: those of the last step, or of the best
+    validation; by default the last ones, and the best ones where patience is given. ``checkpoint_seconds`` is the least
+    time between checkpoints, ``checkpoint_every`` in its place a number of steps; one is always written at the end and
+    when the run is interrupted. ``threads`` None times one against all.
     """
 
     epochs: float | None = Field(default=None, gt=0)
@@ -45,6 +46,8 @@ class TrainingSettings(Spec):
     checkpoint_seconds: float = Field(default=60.0, ge=0)
     checkpoint_every: int | None = Field(default=None, gt=0)
     threads: int | None = Field(default=None, gt=0)
+    average: float | None = Field(default=None, ge=0, lt=1)
+    mix_until: float = Field(default=0.85, ge=0, le=1)
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from striate.core.random import torch_seed
 from striate.core.sample import Batch
 from striate.tasks.task import Task
+from striate.training.average import Average
 from striate.training.optim import set_rate
 from striate.training.schedule import Schedule
 
@@ -32,7 +33,8 @@ class GeneralStep:
 
     ``batch_at(k)`` gives the batch of step k on the device. ``precision`` is ``float32``, ``float32 channels-last`` or
     ``bfloat16 channels-last``. ``rate`` is multiplied by the schedule's factor. ``clip`` bounds the norm of the
-    gradient of all weights together (Pascanu et al. 2013, arXiv:1211.5063).
+    gradient of all weights together (Pascanu et al. 2013, arXiv:1211.5063). ``average`` takes in the weights of every
+    step.
     """
 
     def __init__(
@@ -48,7 +50,9 @@ class GeneralStep:
         seed: int,
         clip: float | None = None,
         precision: str = "float32",
+        average: Average | None = None,
     ) -> None:
+        self.average = average
         self.module = module
         self.task = task
         self.batch_at = batch_at
@@ -74,6 +78,8 @@ class GeneralStep:
             if self.clip is not None:
                 nn.utils.clip_grad_norm_(self.parameters, self.clip)
             self.optimiser.step()
+            if self.average is not None:
+                self.average.update(number + 1)
         return torch.stack(losses).float().cpu()
 
 
@@ -90,11 +96,11 @@ def backward(module: nn.Module, task: Task, batch: Batch, precision: str) -> Ten
     if precision.startswith("bfloat16"):
         with torch.autocast(images.device.type, torch.bfloat16):
             raw = module(images)
-        raw = raw.float()
+        raw = {name: one.float() for name, one in raw.items()} if isinstance(raw, dict) else raw.float()
     else:
         raw = module(images)
     total, count = task.loss(raw, batch.targets[task.target])
-    loss = total / count
+    loss = total / (count or 1)  # a batch in which nothing counts (masks that are all void) teaches nothing
     loss.backward()
     return loss.detach()
 
