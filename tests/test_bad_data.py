@@ -53,7 +53,7 @@ def test_nothing_there(tmp_path: Path) -> None:
     (tmp_path / "hidden" / ".DS_Store").write_bytes(b"x")
     refused(tmp_path / "hidden", "an empty folder")
     (tmp_path / "notes.docx").write_bytes(b"x")
-    refused(tmp_path / "notes.docx", "no known format", "CSV")
+    refused(tmp_path / "notes.docx", "no known format", "docs/data.md")
 
 
 def test_what_is_no_file_or_folder(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ assert network.output_shape((1, 28, 28)) == (10,)
 assert network.build((1, 28, 28))(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
 assert [(feature.channels, feature.stride) for feature in lenet.features((1, 28, 28))] == [(6, (2, 2)), (16, (4, 4))]
 """,
-    "data/lines.py": """
+    "data/formats/lines.py": """
 import tempfile
 from pathlib import Path
 from striate.core.errors import InputError
@@ -62,7 +62,7 @@ from striate.core.spec import discover
 from striate.core.targets import Boxes
 from striate.tasks.task import DataFacts, task_for
 discover(striate.tasks)
-task = task_for(DataFacts(target="boxes", classes=("cell",), counts=(9,)))
+task = task_for(DataFacts(target="boxes", classes=("cell",), counts=(9,)), "counting")
 assert task.kind == "counting" and task.outputs(1) == 1
 boxes = [Boxes.from_bounds(torch.tensor([[0.0, 0, 2, 2]] * n), torch.zeros(n)) for n in (3, 1)]
 raw = torch.tensor([[2.0], [1.0]])
@@ -88,7 +88,8 @@ def test_there_is_one_example_for_each_kind_of_file() -> None:
 
 @pytest.mark.parametrize("place", list(USES))
 def test_the_example_works_as_one_new_file(place: str, tmp_path: Path) -> None:
-    package, name = place.split("/")
+    folder, _, name = place.rpartition("/")
+    package = folder.replace("/", ".")
     (tmp_path / name).write_text(examples()[place], encoding="utf-8")
     code = PRELUDE + USES[place]
     result = subprocess.run(

@@ -74,7 +74,7 @@ def test_copies_are_found_whatever_they_are_called(tmp_path: Path) -> None:
     (tmp_path / "cat" / "again.png").write_bytes((tmp_path / "cat" / "0.png").read_bytes())
     Image.open(tmp_path / "dog" / "1.png").save(tmp_path / "dog" / "as.bmp")
     (tmp_path / "dog" / "other.png").write_bytes((tmp_path / "cat" / "2.png").read_bytes())
-    assert set(finding(tmp_path, "duplicate")) == {"cat/again.png", "dog/as.bmp", "dog/other.png"}
+    assert set(finding(tmp_path, "duplicate")) == {"cat/again.png", "dog/as.bmp"}
     assert finding(tmp_path, "duplicate-labels-differ") == ("dog/other.png",)
 
 

@@ -275,6 +275,8 @@ def open_data(path: str | os.PathLike[str], format: str | None = None, options: 
     if format is not None:
         if format not in known:
             raise InputError(f"format {format!r}", "there is no such format", f"use one of: {', '.join(known)}")
+        if os.path.lexists(place):  # the words of generated sets are no paths
+            _demand_path(place)
         return known[format](place, options)
     found = {name: reason for name, cls in known.items() if (reason := cls.detect(place)) is not None}
     most = max((known[name].certainty for name in found), default=0)

@@ -20,9 +20,9 @@ def sound(sample: Sample) -> tuple[Sample, tuple[str, ...]]:
     """The sample with sound targets, and what was changed, a note each ("1 of 12 boxes dropped: empty").
 
     Boxes with a high below its low (swapped corners) get them exchanged; those with coordinates that are not finite,
-    without extent along an axis (empty) or wholly outside the image are dropped, the others cut at its edges. Keypoints that are not finite count as
-    not visible. The sample must not have been turned or mirrored yet: boxes are judged as they were annotated. Errors:
-    ``InputError`` for a mask of another size than its image.
+    without extent along an axis (empty) or wholly outside the image are dropped, the others cut at its edges. Keypoints
+    that are not finite count as not visible. The sample must not have been turned or mirrored yet: boxes are judged as
+    they were annotated. Errors: ``InputError`` for a mask of another size than its image.
     """
     if sample.targets.keys() <= {"label"}:
         return sample, ()

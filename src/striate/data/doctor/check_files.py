@@ -45,12 +45,12 @@ def _copies(
         other = next((p for p in group if p < position and split_of[p] != split_of[position]), group[0])
         names = reader.name(position), reader.name(other)
         detail = f"the same as {names[1]}"
+        unlike = next((p for p in group if p < position and seen[p].target != seen[position].target), None)
         if split_of[other] != split_of[position]:
             where = f"{parts[split_of[position]]} and {parts[split_of[other]]}"
             yield Fault("leak", names[0], f"{detail} ({where})", (position, other))
-        else:
+        elif unlike is None:
             yield Fault("duplicate", names[0], detail, (position, other))
-        unlike = next((p for p in group if p < position and seen[p].target != seen[position].target), None)
         if unlike is not None:
             words = f"the same as {reader.name(unlike)}, labelled {_labels(reader, position, unlike)}"
             yield Fault("duplicate-labels-differ", names[0], words, (position, unlike))
