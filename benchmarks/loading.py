@@ -98,9 +98,9 @@ def _photos(data: Path, place: Path) -> list[Path]:
 
 
 def _small(data: Path, place: Path) -> list[Path]:
-    """2000 photos of 100 x 100."""
+    """8000 photos of 100 x 100."""
     found = sorted(path for path in (data / "sign-digits").rglob("*") if path.suffix.lower() == ".jpg")
-    return _copied(found or _synthetic(place / "made", 32, (100, 100)), place / "small", 2000)
+    return _copied(found or _synthetic(place / "made", 32, (100, 100)), place / "small", 8000)
 
 
 def _large(photos: list[Path], place: Path) -> list[Path]:

@@ -101,7 +101,7 @@ def augment_for(input_shape: Shape, target: str = LABEL) -> Augment:
     if target != LABEL and axes == 2:
         return Augment(
             flip=(-1,),
-            crop_scale=(0.3, 1.0),
+            crop_scale=(0.4, 1.0),
             crop_size=input_shape[1:],
             brightness=0.2,
             contrast=0.2,
