@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self, final
+from typing import Any, Self, final
 
 import numpy as np
 import numpy.typing as npt
@@ -151,7 +151,7 @@ def rows(values: Values, axes: int) -> Floats:
     return array
 
 
-def _joined(parts: Sequence[npt.NDArray[np.generic]], dtype: type, empty: tuple[int, ...] = (0,)) -> npt.NDArray:  # type: ignore[type-arg]
+def _joined(parts: Sequence[npt.NDArray[np.generic]], dtype: type, empty: tuple[int, ...] = (0,)) -> npt.NDArray[Any]:
     return np.concatenate([np.zeros(empty, dtype), *(one.astype(dtype, copy=False) for one in parts)])
 
 

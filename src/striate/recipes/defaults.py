@@ -17,15 +17,15 @@ LABEL = "label"
 BOXES = "boxes"
 MASK = "mask"
 BATCHES = {"boxes": 16, "mask": 4}
-"""Samples of a step where they have many positions to learn from: the steps count. (CamVid at 240 x 180, three epochs:
-mean IoU .31 with 8, .36 with 4.)"""
+"""Samples of a step where they have many positions to learn from: the steps count."""
 
 
 def architecture_for(input_shape: Shape, target: str = LABEL) -> str:
     """Name of the default network for samples (C, *S).
 
-    For masks: of images a light backbone whose finest map has half their resolution, which on two cores learned more
-    in the same time than finer or wider ones; a small U-Net of signals, whose every sample counts, and of volumes.
+    For masks: of images a light backbone whose finest map has half their resolution, a
+    compromise of cost and detail that no benchmark here supports yet; a small U-Net of signals, whose every sample
+    counts, and of volumes.
     """
     if target == MASK:
         return "detector_nano" if len(input_shape) == 3 else "unet_small"

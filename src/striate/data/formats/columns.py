@@ -4,6 +4,7 @@ import csv
 import io
 from array import array
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -63,6 +64,16 @@ def read_table(file: Path, options: ReaderOptions, like: Columns | None = None) 
 
     Errors: ``InputError`` naming the line: a wrong number of cells, text for a number, no rows, no label column.
     """
+    with csv_text(file) as (text, delimiter):
+        return _read(file, csv.reader(text, delimiter=delimiter), delimiter, options, like)
+
+
+@contextmanager
+def csv_text(file: Path) -> Iterator[tuple[io.TextIOWrapper, str]]:
+    """The text of a CSV file, and the comma, tab or semicolon of which its first line has most.
+
+    Errors: ``InputError``, also for what the csv module raises inside.
+    """
     with open_file(file) as (raw, size):
         if not size:
             raise InputError(file, "it is empty (0 bytes)", "give a table with a header and rows")
@@ -70,10 +81,9 @@ def read_table(file: Path, options: ReaderOptions, like: Columns | None = None) 
         first = text.readline(1 << 20)
         if "\0" in first:
             raise InputError(file, "it is not UTF-8 text", "save it as CSV in UTF-8")
-        delimiter = max(",\t;", key=first.count)
         text.seek(0)
         try:
-            return _read(file, csv.reader(text, delimiter=delimiter), delimiter, options, like)
+            yield text, max(",\t;", key=first.count)
         except csv.Error as error:
             raise InputError(file, f"it is no CSV table ({error})", "check its quotation marks") from None
 

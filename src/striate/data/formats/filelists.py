@@ -1,19 +1,16 @@
 """Lists of files in a CSV table (a file, and what is said of it), and the files in a folder that they name."""
 
 import csv
-import io
 import os
 from collections.abc import Collection as Container
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
 
-from striate.core.disk import open_file
 from striate.core.errors import InputError
 from striate.data.collection import SPLIT_NAMES
-from striate.data.formats.columns import MISSING
+from striate.data.formats.columns import MISSING, csv_text
 from striate.data.paths import kind_of, said, shortened, visible
 
 FILE = ("file", "filename", "file_name", "path", "filepath", "recording", "audio", "wav", "name", "fname")
@@ -42,21 +39,9 @@ class Rows:
 def csv_rows(file: Path) -> Iterator[Iterator[tuple[int, list[str]]]]:
     """(line, cells without blanks around) of a CSV file's rows that hold something, divided by commas, tabs or
     semicolons, whichever the first line has most of. Errors: ``InputError``."""
-    with open_file(file) as (raw, size):
-        if not size:
-            raise InputError(file, "it is empty (0 bytes)", "give a table with a header and rows")
-        text = io.TextIOWrapper(io.BufferedReader(cast(Any, raw), 1 << 20), "utf-8-sig", "surrogateescape", newline="")
-        first = text.readline(1 << 20)
-        if "\0" in first:
-            raise InputError(file, "it is not UTF-8 text", "save it as CSV in UTF-8")
-        text.seek(0)
-        reader = csv.reader(text, delimiter=max(",\t;", key=first.count))
-        try:
-            yield (
-                (reader.line_num, [cell.strip() for cell in cells]) for cells in reader if any(map(str.strip, cells))
-            )
-        except csv.Error as error:
-            raise InputError(file, f"it is no CSV table ({error})", "check its quotation marks") from None
+    with csv_text(file) as (text, delimiter):
+        reader = csv.reader(text, delimiter=delimiter)
+        yield ((reader.line_num, [cell.strip() for cell in cells]) for cells in reader if any(map(str.strip, cells)))
 
 
 def read_rows(file: Path) -> Rows:
