@@ -109,9 +109,10 @@ def test_photos_are_cropped_at_random_to_what_the_network_sees() -> None:
     assert augment_for((3, 96, 128)) == Augment(flip=(-1,), crop_scale=(0.35, 1.0), crop_size=(96, 128))
 
 
-def test_epochs_and_steps_together_are_refused() -> None:
-    with pytest.raises(ValueError, match="give either epochs or steps"):
-        TrainingSettings(epochs=1, steps=1)
+@pytest.mark.parametrize("lengths", [{"epochs": 1, "steps": 1}, {"steps": 1, "minutes": 1}])
+def test_two_lengths_together_are_refused(lengths: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="give one of epochs, steps, minutes"):
+        TrainingSettings(**lengths)
 
 
 @pytest.mark.parametrize(
@@ -121,6 +122,8 @@ def test_epochs_and_steps_together_are_refused() -> None:
         (TrainingSettings(epochs=0.001, batch=64), 1, 16),
         (TrainingSettings(steps=5, batch=2000), 5, 1),
         (TrainingSettings(steps=5, validate_every=3), 5, 3),
+        (TrainingSettings(epochs=100, batch=50), 2000, 50),
+        (TrainingSettings(epochs=100, batch=50, patience=9), 2000, 20),
     ],
 )
 def test_lengths_are_whole_steps(settings: TrainingSettings, total: int, period: int) -> None:

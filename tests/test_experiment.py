@@ -68,7 +68,7 @@ def test_what_is_given_goes_before_the_file_and_none_is_not_given(file: Path) ->
 def test_steps_replace_epochs_and_the_other_way_round(file: Path) -> None:
     found = Experiment.from_settings({"training": {"steps": 5}}, file)
     assert (found.training.steps, found.training.epochs) == (5, None)
-    assert "either epochs or steps" in told({"training": {"steps": 5, "epochs": 2}}, file)
+    assert "one of epochs, steps, minutes" in told({"training": {"steps": 5, "epochs": 2}}, file)
 
 
 def test_another_kind_takes_over_nothing_and_the_same_kind_is_changed(file: Path) -> None:

@@ -67,7 +67,7 @@ def training_for(given: TrainingSettings, input_shape: Shape, samples: int, targ
     for name in ("epochs", "augment"):  # None leaves the choice here
         if changes.get(name, 0) is None:
             del changes[name]
-    if given.steps is not None:
+    if given.steps is not None or given.minutes is not None:
         changes["epochs"] = None
     settings = suited.replace(**changes)
     if given.rate is not None:

@@ -12,7 +12,7 @@ from striate.core.disk import open_file
 from striate.core.errors import InputError
 from striate.core.spec import Spec, kinds
 from striate.recipes.sources import DataSettings
-from striate.training.settings import TrainingSettings
+from striate.training.settings import LENGTHS, TrainingSettings
 
 if TYPE_CHECKING:
     from striate.recipes.run import RunResult
@@ -72,8 +72,8 @@ class Experiment(Spec):
             table, fresh = merged.get(section, {}), _entries(section, fields)
             if not isinstance(table, dict):
                 raise InputError(_file_place(section, text, file), "a table was expected", f"write it as [{section}]")
-            if section == "training" and {"epochs", "steps"} & fresh.keys():
-                table = {key: value for key, value in table.items() if key not in ("epochs", "steps")}
+            if section == "training" and set(LENGTHS) & fresh.keys():
+                table = {key: value for key, value in table.items() if key not in LENGTHS}
             if fresh:
                 merged[section] = _merged(table, fresh)
         try:

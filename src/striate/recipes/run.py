@@ -1,5 +1,6 @@
 """A run: an experiment with everything decided, carried out in a folder, and resumed from it bit for bit."""
 
+import copy
 import json
 import os
 import platform
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from striate import __version__, architectures, tasks
 from striate.architectures.backbone import Architecture, architecture, register_layers
@@ -22,6 +24,7 @@ from striate.data.loader import Loader
 from striate.inference.evaluate import measure
 from striate.inference.predictor import MODEL_NAME, READER, Predictor, at_once
 from striate.layers.graph import expanded
+from striate.layers.layer import Layer
 from striate.recipes import defaults
 from striate.recipes.check import brief
 from striate.recipes.experiment import Experiment
@@ -31,9 +34,10 @@ from striate.report.records import shown
 from striate.tasks.task import DataFacts, Task, task_for
 from striate.training import checkpoint
 from striate.training.average import Average
+from striate.training.budget import steps_within
 from striate.training.choice import choose_precision, choose_step, choose_threads, make_step, restored_threads
 from striate.training.loop import History, Progress, train
-from striate.training.settings import Precision, StepKind, TrainingSettings
+from striate.training.settings import VALIDATIONS, Precision, StepKind, TrainingSettings
 from striate.training.step import lay_out_weights, seed_generators
 
 PLAN_NAME = "experiment.json"
@@ -180,6 +184,8 @@ def _decide(experiment: Experiment, source: Source, watch: tuple[str, ...], say:
     _set_threads(training)
     precision = choose_precision(training.precision, module, task, loader.batch, say)
     step = choose_step(network, module, task, loader, training, precision, say)
+    if training.minutes is not None:
+        training = _within(training.minutes, training, network, module, task, source, precision, step, bool(watched), say)
     return RunPlan(
         data=_findable(experiment.data),
         data_fingerprint=source.fingerprint,
@@ -196,6 +202,56 @@ def _decide(experiment: Experiment, source: Source, watch: tuple[str, ...], say:
         watch=watched,
         versions=_versions(),
     )
+
+
+def _within(
+    minutes: float,
+    training: TrainingSettings,
+    network: Layer,
+    module: nn.Module,
+    task: Task,
+    source: Source,
+    precision: Precision,
+    step: StepKind,
+    watched: bool,
+    say: Say,
+) -> TrainingSettings:
+    """The settings with the number of steps that the minutes allow, timed with a copy of the network."""
+    copied = lay_out_weights(copy.deepcopy(module), precision, source.input_shape)
+    trial = training.replace(minutes=None, steps=1_000_000)
+    average = None if training.average is None else Average(copied, training.average)
+    predictor = Predictor(
+        module=copied,
+        task=task,
+        preprocessing=source.preprocessing,
+        classes=source.classes,
+        input_shape=source.input_shape,
+    )
+
+    def validate() -> None:
+        if watched:
+            loader = _loader(source, training, "val")
+            measure(predictor, loader.sequential(at_once(256, source.input_shape)))
+
+    steps = steps_within(
+        minutes,
+        make_step(
+            step,
+            network=network,
+            module=copied,
+            task=task,
+            loader=_loader(source, trial, "train"),
+            optimiser=training.optimiser.build(copied),
+            settings=trial,
+            total=1_000_000,
+            precision=precision,
+            average=average,
+        ),
+        validate,
+        VALIDATIONS if watched else 0,
+        say,
+    )
+    return training.replace(minutes=None, steps=steps)
 
 
 def _carry_out(plan: RunPlan, source: Source, out: Path, say: Say, show: Show) -> RunResult:
