@@ -5,8 +5,8 @@ import time
 from pathlib import Path
 
 import torch
-from command import done
 
+from command import done
 from striate.training.budget import seconds_a_step, steps_within
 
 

@@ -185,7 +185,9 @@ def _decide(experiment: Experiment, source: Source, watch: tuple[str, ...], say:
     precision = choose_precision(training.precision, module, task, loader.batch, say)
     step = choose_step(network, module, task, loader, training, precision, say)
     if training.minutes is not None:
-        training = _within(training.minutes, training, network, module, task, source, precision, step, bool(watched), say)
+        training = _within(
+            training.minutes, training, network, module, task, source, precision, step, bool(watched), say
+        )
     return RunPlan(
         data=_findable(experiment.data),
         data_fingerprint=source.fingerprint,
