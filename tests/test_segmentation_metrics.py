@@ -36,9 +36,10 @@ def naive(predicted, truth, classes):
     for number in range(classes):
         said, there = (predicted == number) & counted, truth == number
         both, either = int((said & there).sum()), int((said | there).sum())
-        result["iou"].append(divided(both, either))
-        result["dice"].append(divided(2 * both, said.sum() + there.sum()))
-        result["precision"].append(divided(both, said.sum()))
+        known = there.any()  # a class that is not in the truth has no figures
+        result["iou"].append(divided(both, either * known))
+        result["dice"].append(divided(2 * both, (said.sum() + there.sum()) * known))
+        result["precision"].append(divided(both, said.sum() * known))
         result["recall"].append(divided(both, there.sum()))
         result["support"].append(int(there.sum()))
     present = [number for number in range(classes) if result["support"][number]]
@@ -95,7 +96,7 @@ def test_a_class_that_is_only_predicted_has_no_part_in_the_mean():
     made = Segmentation(3)
     made.update(np.array([[0, 0, 2, 1]]), np.array([[0, 0, 0, 1]]))
     result = made.compute()
-    assert result["iou"] == [2 / 3, 1.0, 0.0] and result["recall"] == [2 / 3, 1.0, None]
+    assert result["iou"] == [2 / 3, 1.0, None] and result["recall"] == [2 / 3, 1.0, None]
     assert result["mean_iou"] == pytest.approx((2 / 3 + 1) / 2)
 
 
@@ -113,8 +114,9 @@ def test_several_classes_a_pixel_equal_naive_counting(seed, axes, threshold):
     predicted, counted = 1 / (1 + np.exp(-scores)) >= threshold, truth != 255
     for number in range(3):
         said, there = (predicted & counted)[:, number], (truth == 1)[:, number]
-        assert result["iou"][number] == divided((said & there).sum(), (said | there).sum())
-        assert result["dice"][number] == divided(2 * (said & there).sum(), said.sum() + there.sum())
+        known = there.any()
+        assert result["iou"][number] == divided((said & there).sum(), (said | there).sum() * known)
+        assert result["dice"][number] == divided(2 * (said & there).sum(), (said.sum() + there.sum()) * known)
         assert result["support"][number] == there.sum()
     assert result["mean_iou"] == pytest.approx(np.mean(result["iou"][:2]))
     assert result["pixel_accuracy"] == pytest.approx((predicted == truth)[counted].mean(), abs=1e-15)

@@ -245,7 +245,8 @@ class Boxes(Target):
 class Mask(Target):
     """A class for every pixel: ``values`` (*spatial), an integer type, and the value that means "unknown".
 
-    Moving takes the nearest source pixel, and ``ignore`` where there was none. Batched: int64 (B, *spatial).
+    Where a pixel may have several classes, its value is a bit set of them (:mod:`striate.core.bitsets`). Moving takes
+    the nearest source pixel, and ``ignore`` where there was none. Batched: int64 (B, *spatial).
     """
 
     values: Tensor

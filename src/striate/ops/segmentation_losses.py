@@ -14,6 +14,8 @@ from torch import Tensor
 
 Summed = tuple[Tensor, float]
 _HALF = (torch.float16, torch.bfloat16)
+LEAST = 1e-12
+"""What a focal factor is a power of is at least this: the slope of 0^gamma is infinite for gamma below 1."""
 
 
 def pixel_cross_entropy(
@@ -29,7 +31,7 @@ def pixel_cross_entropy(
     logits, counted, pixels = _checked(logits, target, ignore)
     each = functional.cross_entropy(logits, target, reduction="none", ignore_index=ignore)
     if gamma:
-        each = each * (1.0 - torch.exp(-each)).clamp(min=0.0) ** gamma
+        each = each * (1.0 - torch.exp(-each)).clamp(min=LEAST) ** gamma
     if class_weights is not None:
         each = each * class_weights.to(each)[torch.where(counted, target, 0)]
     return _over_samples(each.flatten(1).sum(dim=1) / pixels.clamp(min=1), pixels)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from striate.ops.metrics import Metric, Result, Values, mean_where, ratios
+from striate.ops.metrics import Metric, Result, Values, mean_where, only_where, ratios
 
 IGNORE = 255
 
@@ -23,8 +23,8 @@ class Segmentation(Metric):
     type; ``target`` class numbers (B, *S), where ``ignore`` marks pixels that do not count.
 
     Of the classes' figures ``iou``, ``dice``, ``precision``, ``recall`` an entry is ``None`` where it would divide by
-    zero. ``mean_iou``, ``mean_dice`` and ``mean_recall`` are means over the classes that are present in the truth: a
-    class that is only predicted costs the others, but has no entry of its own in the mean. ``pixel_accuracy`` is the
+    zero, and for a class that is not present in the truth. ``mean_iou``, ``mean_dice`` and ``mean_recall`` are means
+    over the others: a class that is only predicted costs them, but has no entry of its own. ``pixel_accuracy`` is the
     share of right pixels, ``support`` the true pixels of each class, ``confusion[t][p]`` the pixels of t given as p.
     """
 
@@ -130,13 +130,14 @@ class MultiLabelSegmentation(Metric):
 
 def _figures(right: Any, support: Any, named: Any) -> Result:
     """Figures by class and their means over the classes present in the truth, from integer sums (K,)."""
-    iou, dice = ratios(right, support + named - right), ratios(2 * right, support + named)
-    recall = ratios(right, support)
     present = support > 0
+    iou = only_where(present, ratios(right, support + named - right))
+    dice = only_where(present, ratios(2 * right, support + named))
+    recall = ratios(right, support)
     return {
         "iou": iou,
         "dice": dice,
-        "precision": ratios(right, named),
+        "precision": only_where(present, ratios(right, named)),
         "recall": recall,
         "support": support.tolist(),
         "mean_iou": mean_where(iou, present),

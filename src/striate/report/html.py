@@ -35,6 +35,8 @@ from striate.report.records import (
 )
 from striate.report.stylesheet import STYLESHEET
 
+_OURS = b'content="striate'
+"""What the first bytes of our pages hold."""
 _SHAPES = {"path", "use", "rect", "circle", "ellipse", "line", "polyline", "polygon", "image"}
 _ELEMENTS = _SHAPES | {"svg", "g", "defs", "clipPath", "text", "tspan", "title", "desc"}
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
@@ -87,6 +89,15 @@ def render(report: Report) -> str:
 </body>
 </html>
 """
+
+
+def demand_page(path: Path, fix: str) -> None:
+    """Errors: ``InputError`` with this ``fix`` when there is a file that is no page of ours, which is not replaced, or
+    no folder for it."""
+    if path.exists() and not (path.is_file() and _OURS in path.read_bytes()[:2000]):
+        raise InputError(path, "it is there already, and no page of striate", fix)
+    if not path.parent.is_dir():
+        raise InputError(path, "its folder does not exist", f"make the folder, or {fix}")
 
 
 def write(report: Report, path: str | os.PathLike[str]) -> None:
@@ -220,7 +231,7 @@ def _table(table: Table) -> str:
     caption = f"<caption>{_words(table.caption)}</caption>" if table.caption else ""
     label = _words(table.caption or "table: " + ", ".join(table.columns))
     body = "\n".join(rows)
-    narrow = ' class="narrow"' if len(table.columns) <= 4 else ""
+    narrow = ' class="narrow"' if len(table.columns) <= 4 else ' class="many"' if len(table.columns) >= 8 else ""
     return (
         f'<div class="scroll" role="region" tabindex="0" aria-label="{label}">\n<table{narrow}>{caption}\n'
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n</div>"

@@ -73,11 +73,15 @@ def error_curves(histories: Mapping[str, History], caption: str = "") -> Figure:
 
 
 def figure_curves(
-    steps: Sequence[float], curves: Mapping[str, Sequence[float]], what: str, caption: str = ""
+    steps: Sequence[float] | Mapping[str, Sequence[float]],
+    curves: Mapping[str, Sequence[float]],
+    what: str,
+    caption: str = "",
 ) -> Figure:
-    """Any figure against step, a line for each of ``curves`` (a split and its values). Values that are not finite leave
-    a gap."""
-    runs: dict[str, History] = {name: {"step": steps, f"test_{what}": values} for name, values in curves.items()}
+    """Any figure against step, a line for each of ``curves`` (a split and its values), of which all have the same
+    ``steps`` or each its own. Values that are not finite leave a gap."""
+    own = steps if isinstance(steps, Mapping) else dict.fromkeys(curves, steps)
+    runs: dict[str, History] = {name: {"step": own[name], f"test_{what}": values} for name, values in curves.items()}
     return _curves(runs, what, what, "{:.3g}", caption)
 
 
@@ -104,13 +108,20 @@ def learning_rate(steps: Sequence[float], rates: Sequence[float], caption: str =
 
 
 def confusion_matrix(
-    matrix: npt.ArrayLike, classes: Sequence[str], caption: str = "", *, unit: str = "samples", percent: bool = False
+    matrix: npt.ArrayLike,
+    classes: Sequence[str],
+    caption: str = "",
+    *,
+    unit: str = "samples",
+    percent: bool = False,
+    stated: str = "",
 ) -> Figure:
     """Counts (K, K), rows the true class, columns the predicted one; shade is the share of the true class.
 
     Right answers are blue, mistakes orange. Up to 24 classes each cell shows its count of the ``unit`` named, or with
     ``percent`` the share of the true class in per cent, from one half up; beyond that the matrix is a
-    picture whose mistakes are drawn more strongly, with every few classes named. Errors: ``ValueError`` when the
+    picture whose mistakes are drawn more strongly, with every few classes named. ``stated`` is written over it: what
+    the counts hold for. Errors: ``ValueError`` when the
     matrix is not square or does not match ``classes``.
     """
     counts = np.asarray(matrix)
@@ -144,6 +155,8 @@ def confusion_matrix(
         axes.tick_params(which="both", length=0)
         axes.spines[:].set_visible(not numbered)
         axes.spines[:].set_color(RULE)
+        if stated:
+            figure.suptitle(stated, x=0.01, ha="left", fontsize=9.5, color=INK)
         axes.set_xlabel("predicted class")
         axes.set_ylabel("true class")
         right = float(np.trace(counts)) / max(1, float(counts.sum()))

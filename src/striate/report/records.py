@@ -185,6 +185,11 @@ def clean(text: str) -> str:
     return "".join("�" if _unprintable(letter) else letter for letter in text)
 
 
+def counted(count: int, one: str, several: str | None = None) -> str:
+    """A number with its noun: ``1 sample``, ``1,200 samples``; ``several`` where the plural is not made with an s."""
+    return f"{count:,} {one if count == 1 else several or f'{one}s'}"
+
+
 def shown(value: Cell, decimals: int | None = None) -> str:
     """A cell as words: thousands are grouped, ``None`` is a dash, floats get ``decimals`` or four figures."""
     if value is None:

@@ -105,6 +105,8 @@ th:first-child { padding-left: .6rem; } tr > :last-child { padding-right: .6rem;
 thead th { color: var(--muted); font-size: .8125rem; font-weight: 500; vertical-align: bottom;
   border-bottom: 1px solid var(--muted); }
 tbody th { font-weight: 500; min-width: min(10rem, 28vw); max-width: 22em; overflow-wrap: break-word; }
+table.many th, table.many td { padding-left: .5rem; padding-right: .5rem; }
+table.many tbody th { min-width: 0; }
 td { overflow-wrap: break-word; }
 .right { text-align: right; } .center { text-align: center; } td.right { white-space: nowrap; }
 .highlight > * { background: var(--tint); }

@@ -53,19 +53,28 @@ class Place:
 @dataclass(frozen=True, eq=False)
 class Marks:
     """What a picture of a sample shows besides the sample: ``text`` (the class, or what was taken for it), ``outlines``
-    of boxes or intervals, and a ``mask`` of class numbers (\\*S), where what is no class is void."""
+    of boxes or intervals, and a ``mask`` of class numbers (\\*S), where what is no class is void, or with ``several``
+    of bit sets of classes (:mod:`striate.core.bitsets`)."""
 
     text: str = ""
     outlines: tuple[Outline, ...] = ()
     mask: NDArray[np.integer] | None = None
+    several: bool = False
 
 
 class Metrics(Protocol):
     """Mergeable figures: what several processes or batches saw adds up to what one would have seen."""
 
-    def update(self, decoded: Mapping[str, Tensor], target: Any, index: Tensor | None = None) -> None:
-        """Take in one batch of decoded outputs and its collated target; ``index`` (B,) are the samples' positions in
-        the data, where they are known."""
+    def update(
+        self,
+        decoded: Mapping[str, Tensor],
+        target: Any,
+        index: Tensor | None = None,
+        places: Sequence[Place] | None = None,
+    ) -> None:
+        """Take in one batch of decoded outputs and its collated target, both on the canvas; ``index`` (B,) are the
+        samples' positions in the data, and ``places`` (B) say where on the canvas the originals are, where they are
+        known: what is measured in pixels is then measured in those of the originals."""
 
     def merge(self, other: Any) -> None:
         """Take in what another instance has seen."""
@@ -155,11 +164,16 @@ class Task(Spec):
 
         What has a position is brought back to the original samples, of which ``places`` says where on the canvas they
         are, and cut to them; without ``places`` it stays on the canvas. A value that is a numpy array (class numbers,
-        one a pixel) is for a file of its own.
+        one a pixel) is for a file of its own, and a mapping of such, by class, for a file each.
         """
 
     def answer_marks(self, decoded: Mapping[str, Tensor], classes: Sequence[str]) -> list[Marks]:
         """The answers as pictures show them, one a sample, on the canvas; without any nothing is drawn."""
+        return []
+
+    def compared_marks(self, decoded: Mapping[str, Tensor], target: Any, classes: Sequence[str]) -> list[Marks]:
+        """The answers held against the collated target in one picture a sample, on the canvas: what was found, missed
+        and wrongly found. Without any, pictures show truth and answer side by side."""
         return []
 
     def sections(self, figures: Mapping[str, Any], classes: Sequence[str]) -> list[Section]:

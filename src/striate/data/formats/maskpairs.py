@@ -4,18 +4,20 @@ Layouts, tried in this order, in a folder or in the only folder inside it: a YAM
 split (``train: {images: ..., masks: ...}``); ``images`` beside ``masks`` (and other words for both), with folders of
 splits inside or around them; ``train`` beside ``trainannot`` (``train_masks``, ...); masks beside their images with an
 ending (``x.png``, ``x_mask.png``). Files pair by their names without extension, but for one common beginning or ending.
+Every class may have masks of its own (:mod:`striate.data.formats.masklayers`).
 """
 
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from striate.core.errors import InputError
 from striate.data.collection import ALL, SPLIT_NAMES
 from striate.data.formats.folders import EXTENSIONS
+from striate.data.formats.masklayers import Key, find_layers
 from striate.data.formats.siblings import find_folder
 from striate.data.formats.yaml_safe import read_yaml
 from striate.data.paths import kind_of, said, visible
@@ -26,16 +28,10 @@ MASK_WORDS = (
     *("ground_truth", "groundtruth", "segmentations", "segmentation", "seg", "instances"),
 )
 _BESIDE = ("annot", "annots", "masks", "mask", "labels", "label", "annotations", "annotation", "gt")
-_ENDINGS = tuple(
-    mark + word
-    for mark in ("_", "-", ".")
-    for word in ("mask", "masks", "label", "labels", "L", "gt", "annot", "instance", "instances", "seg")
-)
+_WORDS = ("mask", "masks", "label", "labels", "L", "gt", "annot", "instance", "instances", "seg")
+_ENDINGS = tuple(mark + word for mark in ("_", "-", ".") for word in _WORDS)
 _IMAGE_ENDINGS = ("_image", "_img", "_im", "_raw", "_orig", "_sat", "-image", "-img")
 _TRIED = 500
-
-Key = tuple[str, str]
-"""A folder below the one that is listed, and a file's name without its extension."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +60,8 @@ class Layout:
 @dataclass
 class Pairs:
     """The pairs (split, image, mask) of a layout in order, what has no partner, and (path, reason) of what is no file
-    that can be used. ``twice``: (mask, the mask of the same name that is used)."""
+    that can be used. ``twice``: (mask, the mask of the same name that is used). ``layers``: where every class has masks
+    of its own, those of each image by class; the pair then has the first of them."""
 
     layout: Layout
     pairs: list[tuple[str, Path, Path]] = field(default_factory=list)
@@ -72,11 +69,17 @@ class Pairs:
     lone_masks: list[Path] = field(default_factory=list)
     twice: list[tuple[Path, Path]] = field(default_factory=list)
     skipped: list[tuple[Path, str]] = field(default_factory=list)
+    layers: dict[Path, dict[str, Path]] = field(default_factory=dict)
+
+    @property
+    def used(self) -> int:
+        """How many masks have an image."""
+        return sum(map(len, self.layers.values())) or len(self.pairs)
 
     @property
     def likely(self) -> bool:
         """Whether most masks have an image, so that this is no accident of names."""
-        return len(self.pairs) > len(self.lone_masks)
+        return self.used > len(self.lone_masks)
 
 
 def find_pairs(path: Path, images: str | None = None, most: int | None = None) -> Pairs | None:
@@ -89,6 +92,9 @@ def find_pairs(path: Path, images: str | None = None, most: int | None = None) -
         found = Pairs(layout)
         for block in layout.blocks:
             _pair(block, found, most)
+        layered = _layered(layout, most) if found.lone_masks else None
+        if layered and layered.used > found.used and len(layered.lone_masks) < len(found.lone_masks):
+            return layered
         if found.likely or layout.missing:
             return found
     return None
@@ -308,6 +314,34 @@ def _pair(block: Block, found: Pairs, most: int | None) -> None:
         found.lone_images += [(block.split, file) for file in files[1:]]
         found.twice += [(other, first) for other in others]
     found.lone_masks += [file for key, files in masks.items() if key not in used for file in files]
+
+
+def _layered(layout: Layout, most: int | None) -> Pairs | None:
+    """The pairs of a layout in which every class has masks of its own, or None where it has not."""
+    found, told = Pairs(layout), ""
+    for block in layout.blocks:
+        if block.masks is None or block.masks == block.images:
+            return None
+        images, masks = (images_below(folder, most, found.skipped) for folder in (block.images, block.masks))
+        layers = find_layers(images, masks, _matched, frozenset(_WORDS))
+        if layers is None:
+            return None
+        told = layers.said
+        found.lone_masks += layers.lone
+        found.twice += layers.twice
+        named = [split_named(folder.split(os.sep)[0]) for folder, _ in images]
+        inside = block.split == ALL and None not in named  # images/train/1.png with masks/disc/train/1.png
+        for (key, files), split in zip(images.items(), named, strict=True):
+            split = split if inside and split is not None else block.split
+            own = layers.masks.get(key)
+            found.lone_images += [(split, file) for file in (files[1:] if own else files)]
+            if own:
+                found.pairs.append((split, files[0], next(iter(own.values()))))
+                found.layers[files[0]] = own
+    if {split_named(name) for own in found.layers.values() for name in own} != {None}:
+        return None  # folders of splits, not of classes
+    found.layout = replace(layout, said=f"{layout.said}, {told}")
+    return found if found.likely else None
 
 
 def _divided(files: dict[Key, list[Path]]) -> tuple[dict[Key, list[Path]], dict[Key, list[Path]]]:

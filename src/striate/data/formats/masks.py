@@ -17,6 +17,7 @@ import numpy as np
 
 from striate.core.errors import InputError
 from striate.data.collection import ALL, Collection, ReaderOptions, splits_of
+from striate.data.formats.maskbits import LayeredMasks, open_layers
 from striate.data.formats.maskclasses import ClassTable, find_table, table_of
 from striate.data.formats.maskfiles import RawMask, read_mask
 from striate.data.formats.maskkinds import LOOKED_AT, Look, MaskForm, look
@@ -73,6 +74,9 @@ class MaskReader(Reader):
         _demand_target(self.path, self.options)
         problems = orphans(found, self.path)
         pairs, lists = by_lists(found, self.path, problems)
+        self._layers: LayeredMasks | None = None
+        if found.layers:
+            return self._layered(found, pairs, lists, problems)
         pairs = without_few_lossy(pairs, self.path, problems)
         masks = [mask for _, _, mask in pairs]
         table = class_table(found, self.path)
@@ -85,7 +89,9 @@ class MaskReader(Reader):
         tables = [one for one in (table.source if table else None, found.layout.source, *lists) if one is not None]
         return Collection(
             images=images,
-            found=described(pairs, form, found.layout.said, images.form, target_of(self.options)),
+            found=described(
+                pairs, form.classes, f"{found.layout.said}, {form.said}", images.form, target_of(self.options)
+            ),
             names=names_of([image for _, image, _ in pairs], self.path),
             classes=form.classes,
             splits=splits,
@@ -106,7 +112,39 @@ class MaskReader(Reader):
         """
         if not self.options.labelled:
             return {}
+        if self._layers is not None:
+            return self._layers.unknown(position)
         return self._form.unknown(self._raw(self._masks[position]))
+
+    def _layered(
+        self, found: Pairs, pairs: list[tuple[str, Path, Path]], lists: list[Path], problems: list[Problem]
+    ) -> Collection:
+        """What is there where every class has masks of its own."""
+        layers = [found.layers[image] for _, image, _ in pairs]
+        files = [file for one in layers for file in one.values()]
+        table = class_table(found, self.path)
+        masks = open_layers(layers, look_at(files, self._raw), table, self.options, self._raw)
+        self._layers = masks
+        images = image_files([image for _, image, _ in pairs], self.options)
+        tables = [one for one in (table.source if table else None, *lists) if one is not None]
+        said, splits = f"{found.layout.said}: {masks.said}", splits_of([split for split, _, _ in pairs])
+        void = {"void": min(masks.form.void)} if masks.form.void else {}
+        return Collection(
+            images=images,
+            found=described(pairs, masks.classes, said, images.form, "mask"),
+            names=names_of([image for _, image, _ in pairs], self.path),
+            classes=masks.classes,
+            splits=splits,
+            skipped=[(os.path.relpath(path, self.path), reason) for path, reason in found.skipped],
+            target="mask",
+            multi_label=masks.several,
+            targets=masks.targets,
+            note=images.note,
+            settled={**images.settled, **void, "target": "mask", "multi_label": masks.several},
+            sizes=images.size,
+            sources=[*(image for _, image, _ in pairs), *files, *dict.fromkeys(tables)],
+            problems=problems + lossy(files, self.path),
+        )
 
     def _targets(self, position: int) -> "dict[str, Target]":
         return targets_of(self._form, self._raw(self._masks[position]), target_of(self.options))
@@ -223,14 +261,19 @@ def lossy(masks: Sequence[Path], base: Path) -> list[Problem]:
 
 
 def described(
-    pairs: Sequence[tuple[str, Path, Path]], form: MaskForm, layout: str, images: str, target: str, what: str = "images"
+    pairs: Sequence[tuple[str, Path, Path]],
+    names: Sequence[str],
+    said: str,
+    images: str,
+    target: str,
+    what: str = "images",
 ) -> str:
-    """What was found, in one line."""
+    """What was found, in one line; ``said`` is how the files lie and what their values mean."""
     parts = splits_of([split for split, _, _ in pairs])
     counted = ", ".join(f"{len(rows)} {name}" for name, rows in parts.items() if name != ALL)
-    classes = f"{len(form.classes)} {'class' if len(form.classes) == 1 else 'classes'}"
+    classes = f"{len(names)} {'class' if len(names) == 1 else 'classes'}"
     label = f"masks of {classes}" if target == "mask" else "a box around each object"
-    return f"{len(pairs)} {what} with {label}{f' ({counted})' if counted else ''}, {layout}, {form.said}, {images}"
+    return f"{len(pairs)} {what} with {label}{f' ({counted})' if counted else ''}, {said}, {images}"
 
 
 def settled(form: MaskForm, options: ReaderOptions) -> dict[str, object]:
