@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -15,12 +15,20 @@ from striate.layers.layer import Layer
 from striate.tasks.task import Task
 from striate.training.average import Average
 from striate.training.chain import ChainStep, chain_rows
-from striate.training.optim import SGD
+from striate.training.compiled.compiler import compiler
+from striate.training.compiled.network import lowered
+from striate.training.compiled.step import CompiledStep
+from striate.training.optim import SGD, AdamW
 from striate.training.settings import Precision, StepKind, TrainingSettings
 from striate.training.step import MEMORY_FORMATS, BlockStep, GeneralStep, backward, lay_out_weights
 
 GAIN = 1.1
 """How many times faster than the plain way another must be to be taken."""
+FITTED: tuple[StepKind, ...] = ("chain", "compiled")
+"""The kinds of step that know some networks alone."""
+TIMED_STEPS = 20
+WORTH_BUILDING = 6.0
+"""Seconds that a training must take without it for the compiled step to be built: building takes a few."""
 
 
 def make_step(
@@ -36,8 +44,11 @@ def make_step(
     precision: str,
     average: Average | None = None,
 ) -> BlockStep:
-    """The step of this kind for a network and its module. Errors: ``InputError`` for a chain step that does not fit."""
-    if kind != "chain":
+    """The step of this kind for a network and its module.
+
+    Errors: ``InputError`` for a chain or compiled step that does not fit, and for a compiled one without a compiler.
+    """
+    if kind not in FITTED:
         return GeneralStep(
             module=module,
             task=task,
@@ -50,11 +61,31 @@ def make_step(
             clip=settings.clip,
             precision=precision,
             average=average,
+            accumulate=settings.accumulate,
+            freeze=settings.freeze,
         )
-    _demand_chain(chain_misfit(network, task, loader, settings, precision))
-    rows, labels = chain_rows(network, loader.shape, loader.batch_size), _labels(loader, task)
-    assert rows is not None and labels is not None and loader.images is not None
-    assert isinstance(settings.optimiser, SGD) and task.softmax_smoothing is not None
+    _demand(kind, misfit(kind, network, task, loader, settings, precision))
+    labels = _labels(loader, task)
+    assert labels is not None and loader.images is not None and task.softmax_smoothing is not None
+    if kind == "compiled":
+        chain = lowered(network, loader.shape)
+        assert chain is not None and isinstance(settings.optimiser, SGD | AdamW)
+        return CompiledStep(
+            module=module,
+            network=chain,
+            images=loader.images,
+            labels=labels,
+            order=loader.order,
+            batch=loader.batch_size,
+            smoothing=task.softmax_smoothing,
+            optimiser=optimiser,
+            settings=settings.optimiser,
+            schedule=settings.schedule,
+            total=total,
+            threads=settings.threads or torch.get_num_threads(),
+        )
+    rows = chain_rows(network, loader.shape, loader.batch_size)
+    assert rows is not None and isinstance(settings.optimiser, SGD)
     return ChainStep(
         module=module,
         rows=rows,
@@ -70,26 +101,34 @@ def make_step(
     )
 
 
-def chain_misfit(network: Layer, task: Task, loader: Loader, settings: TrainingSettings, precision: str) -> str | None:
-    """Why the chain step would not compute what the general one does, or None where it does."""
+def misfit(
+    kind: StepKind, network: Layer, task: Task, loader: Loader, settings: TrainingSettings, precision: str
+) -> str | None:
+    """Why the chain or the compiled step would not compute what the general one does, or None where it does."""
     if precision != "float32":
         return f"it computes in float32, not in {precision}"
     if loader.device.type != "cpu" or loader.world != 1:
         return "it runs in one process on the CPU"
     if not loader.normalised:
         return "the samples are augmented, or too many for memory"
-    if not isinstance(settings.optimiser, SGD) or settings.clip is not None or settings.average is not None:
-        return "it knows SGD without clipping or averaging"
+    if settings.clip is not None or settings.average is not None:
+        return "it knows neither clipping nor averaging"
+    if settings.accumulate > 1 or settings.freeze or settings.depth_decay != 1:
+        return "it knows neither accumulation nor freezing nor rates by depth"
+    if not isinstance(settings.optimiser, SGD if kind == "chain" else SGD | AdamW):
+        return f"it does not know {settings.optimiser.kind}"
     if task.softmax_smoothing is None or _labels(loader, task) is None:
         return "it knows the plain cross-entropy of one class a sample"
-    if chain_rows(network, loader.shape, loader.batch_size) is None:
+    if kind == "chain" and chain_rows(network, loader.shape, loader.batch_size) is None:
         return "the network is not a small chain of plain convolutions, ReLU and linear layers"
+    if kind == "compiled" and lowered(network, loader.shape) is None:
+        return "the network is not a small chain of plain convolutions, pooling, activations and linear layers"
     return None
 
 
-def _demand_chain(misfit: str | None) -> None:
-    if misfit:
-        raise InputError("training.step", f"the chain step cannot be used: {misfit}", "leave it to auto")
+def _demand(kind: StepKind, cause: str | None) -> None:
+    if cause:
+        raise InputError("training.step", f"the {kind} step cannot be used: {cause}", "leave it to auto")
 
 
 def _labels(loader: Loader, task: Task) -> Tensor | None:
@@ -107,20 +146,20 @@ def choose_step(
     precision: str,
     say: Callable[[str], None],
 ) -> StepKind:
-    """The kind of step that is asked for; for "auto" the chain step where it fits and is faster, said aloud.
+    """The kind of step that is asked for; for "auto" the fastest of those that fit, if it is clearly faster than the
+    general one, said aloud. The compiled step is tried where it saves more time than building it may take.
 
-    Errors: ``InputError`` when the chain step is asked for and does not fit.
+    Errors: ``InputError`` when the chain or compiled step is asked for and cannot be had.
     """
-    misfit = chain_misfit(network, task, loader, settings, precision)
-    if settings.step == "chain":
-        _demand_chain(misfit)
+    if settings.step in FITTED:
+        _demand(settings.step, misfit(settings.step, network, task, loader, settings, precision))
+    if settings.step == "compiled":
+        compiler()
     if settings.step != "auto":
         return settings.step
-    if misfit:
-        return "general"
-    seconds: dict[StepKind, list[float]] = {"general": [], "chain": []}
     steps: dict[StepKind, BlockStep] = {}
-    for kind in seconds:
+
+    def add(kind: StepKind) -> None:
         copied = copy.deepcopy(module)
         steps[kind] = make_step(
             kind,
@@ -133,15 +172,46 @@ def choose_step(
             total=1000,
             precision=precision,
         )
-    for _ in range(4):  # in turn, so that both meet the same noise; the first round warms up
+
+    fitting: list[StepKind] = [
+        kind for kind in FITTED if misfit(kind, network, task, loader, settings, precision) is None
+    ]
+    if not fitting:
+        return "general"
+    add("general")
+    if "chain" in fitting:
+        add("chain")
+    seconds = _timed(steps)
+    if "compiled" in fitting and _lasts(settings, min(seconds.values()) / TIMED_STEPS, len(loader)) > WORTH_BUILDING:
+        try:
+            add("compiled")
+            seconds = _timed(steps)
+        except InputError as error:
+            say(f"step: {error.cause}")
+    if len(seconds) == 1:
+        return "general"
+    ratios: dict[StepKind, float] = {kind: seconds["general"] / seconds[kind] for kind in steps if kind != "general"}
+    best = max(ratios, key=lambda kind: ratios[kind])
+    chosen: StepKind = best if ratios[best] > GAIN else "general"
+    times = " and ".join(f"the {kind} step is {ratio:.1f} times" for kind, ratio in ratios.items())
+    say(f"step: {chosen} ({times} as fast as the general one here)")
+    return chosen
+
+
+def _lasts(settings: TrainingSettings, seconds: float, samples: int) -> float:
+    """Seconds that the training takes where a step takes so many."""
+    return 60 * settings.minutes if settings.minutes is not None else seconds * settings.total_steps(samples)
+
+
+def _timed(steps: Mapping[StepKind, BlockStep]) -> dict[StepKind, float]:
+    """The least seconds of a block of each kind."""
+    seconds: dict[StepKind, list[float]] = {kind: [] for kind in steps}
+    for _ in range(4):  # in turn, so that all meet the same noise; the first round warms up
         for kind, step in steps.items():
             started = time.perf_counter()
-            step.run(0, 20)
+            step.run(0, TIMED_STEPS)
             seconds[kind].append(time.perf_counter() - started)
-    ratio = min(seconds["general"][1:]) / min(seconds["chain"][1:])
-    chosen: StepKind = "chain" if ratio > GAIN else "general"
-    say(f"step: {chosen} (the chain step is {ratio:.1f} times as fast as the general one here)")
-    return chosen
+    return {kind: min(found[1:]) for kind, found in seconds.items()}
 
 
 def has_bfloat16(device: torch.device) -> bool:
