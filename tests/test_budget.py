@@ -30,14 +30,16 @@ def test_steps_are_timed_one_after_the_other_without_the_first() -> None:
 
 def test_validations_and_the_timing_come_out_of_the_time() -> None:
     said: list[str] = []
-    few = steps_within(0.02, Sleeping(), lambda: time.sleep(0.05), 10, said.append)
-    many = steps_within(0.02, Sleeping(), lambda: None, 10, said.append)
+    few, wide = steps_within(0.02, Sleeping(), lambda: time.sleep(0.1), 10, said.append)
+    many, narrow = steps_within(0.02, Sleeping(), lambda: None, 10, said.append)
     assert 1 <= few < many <= 120
-    assert len(said) == 2 and said[0].startswith(f"length: {few} steps in 0.02 minutes")
+    assert wide == few, "one validation at the end: more would take too much of the time"
+    assert narrow == -(-many // 10)
+    assert len(said) == 2 and said[0].startswith(f"length: {few} steps in 0.02 minutes, validated every {few}")
 
 
 def test_no_time_at_all_is_one_step() -> None:
-    assert steps_within(1e-6, Sleeping(), lambda: None, 0, lambda line: None) == 1
+    assert steps_within(1e-6, Sleeping(), lambda: None, 1, lambda line: None) == (1, 1)
 
 
 def test_a_run_for_a_time_keeps_its_number_of_steps(tmp_path: Path) -> None:

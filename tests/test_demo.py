@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from striate.architectures.backbone import architecture
+from striate.core.errors import InputError
 from striate.recipes import demo
 from striate.recipes.demo import CONTENDERS, DemoResult, run_demo, spread
 
@@ -27,8 +28,8 @@ MULTIPLY_ADDS = {"conv": 10_230, "dense-480": 58_575, "dense-725": 149_450, "per
 
 def train_here(work: list[Any], steps: int, limit: int, show: Any) -> None:
     """What the training processes do, in this one: a process takes longer to start than these to train."""
-    for contender, seed, folder in work:
-        demo._train_one(contender, seed, steps, folder, SimpleNamespace(value=0))  # type: ignore[arg-type]
+    for contender, seed, folder, threads in work:
+        demo._train_one(contender, seed, steps, folder, SimpleNamespace(value=0), threads)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def here() -> Iterator[pytest.MonkeyPatch]:
     """Trainings in this process, without the reports of the single runs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(demo, "_train_all", train_here)
-        patch.setattr("striate.recipes.run.write_report", lambda result, source, path: path.write_text("<html>"))
+        patch.setattr("striate.recipes.run.write_report", lambda *parts: parts[-1].write_text("<html>"))
         yield patch
 
 
@@ -89,6 +90,39 @@ def test_curves_are_of_both_splits_and_end_at_the_last_step(result: DemoResult) 
         assert run.curve["step"] == [1, 2]
         assert len(run.curve["train_error"]) == len(run.curve["test_error"]) == 2
         assert run.curve["test_error"][-1] == pytest.approx(1 - run.model.metrics["test"]["top1"])
+
+
+def test_the_table_says_which_step_each_network_was_trained_by(result: DemoResult) -> None:
+    table = result.table()
+    assert table.columns[-1] == "step"
+    assert {row[-1] for row in table.rows} <= {"general", "chain", "compiled", "chain, general"}
+
+
+@pytest.mark.parametrize(
+    "jobs, seeds, path, expected",
+    [(2, 1, None, [2, 2, 1, 1]), (2, 3, None, [1] * 12), (1, 1, None, [1] * 4), (2, 1, "", [1] * 4)],
+)
+def test_few_networks_may_share_idle_cores_where_there_is_a_compiler(
+    here: pytest.MonkeyPatch, tmp_path: Path, jobs: int, seeds: int, path: str | None, expected: list[int]
+) -> None:
+    work: list[Any] = []
+
+    def note(given: list[Any], *rest: object) -> None:
+        work.extend(given)
+        raise InputError("the demo", "it is stopped here", "look at the work")
+
+    said: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo, "_train_all", note)
+        if path is None:
+            patch.setattr(demo, "compiler", lambda: None)
+        else:
+            patch.setenv("PATH", path)
+            patch.setenv("CC", "")
+        with pytest.raises(InputError, match="stopped here"):
+            run_demo(tmp_path, seeds=seeds, jobs=jobs, say=said.append)
+    assert [threads for *_, threads in work] == expected
+    assert any("no C compiler was found" in line and "slower step" in line for line in said) == (path is not None)
 
 
 def test_one_value_is_shown_alone_and_several_with_their_deviation() -> None:
@@ -149,7 +183,7 @@ def test_a_network_without_its_report_is_finished_and_the_largest_comes_first(
         patch.setattr(demo, "_train_all", note)
         patch.setattr("striate.recipes.demo_report.write_demo_report", lambda result: None)
         again = run_demo(home, seeds=2, steps=STEPS)
-    assert [contender.key for contender, _, _ in work] == ["dense-725", "conv"]
+    assert [contender.key for contender, *_ in work] == ["dense-725", "conv"]
     assert again.table().rows == result.table().rows
 
 

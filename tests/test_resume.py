@@ -21,7 +21,7 @@ from striate.training.interruption import Interrupted
 @pytest.fixture(autouse=True)
 def _no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes longer than these trainings."""
-    monkeypatch.setattr(recipe, "write_report", lambda result, source, path: path.write_text("<html>"))
+    monkeypatch.setattr(recipe, "write_report", lambda *parts: parts[-1].write_text("<html>"))
 
 
 def signals(path: Path, **splits: int) -> Path:
@@ -121,7 +121,7 @@ def test_a_run_that_can_be_resumed_has_its_split_recorded(tmp_path: Path, monkey
 
 def test_without_a_validation_split_the_training_set_is_what_is_measured(tmp_path: Path) -> None:
     result = train_experiment(experiment(signals(tmp_path / "set.npz"), validation=0.0), tmp_path / "run")
-    assert list(result.figures) == ["train"] and result.samples == {"train": 120}
+    assert list(result.figures) == ["train"] and len(result.measured["train"].loader) == 120
     assert result.plan.watch == ()
     assert all(row.keys() == {"step", "loss"} for row in result.history.validations)
 
@@ -136,7 +136,7 @@ def test_what_needs_a_validation_split_is_refused_without_one(tmp_path: Path, ch
 def test_a_test_split_is_measured_at_the_end_and_never_watched(tmp_path: Path) -> None:
     data = signals(tmp_path / "set.npz", train=100, test=40)
     result = train_experiment(experiment(data), tmp_path / "run")
-    assert list(result.figures) == ["val", "test"] and result.samples == {"val": 10, "test": 40}
+    assert list(result.figures) == ["val", "test"] and len(result.measured["test"].loader) == 40
     assert not [key for row in result.history.validations for key in row if key.startswith("test")]
     assert any("test: top1" in line and "on 40 samples" in line for line in result.lines())
 
@@ -144,7 +144,7 @@ def test_a_test_split_is_measured_at_the_end_and_never_watched(tmp_path: Path) -
 def test_splits_that_are_given_are_taken(tmp_path: Path) -> None:
     data = signals(tmp_path / "set.npz", train=80, val=20, test=20)
     result = train_experiment(experiment(data), tmp_path / "run")
-    assert result.samples == {"val": 20, "test": 20}
+    assert {split: len(one.loader) for split, one in result.measured.items()} == {"val": 20, "test": 20}
     resumed = resume_run(tmp_path / "run")
     assert resumed.figures == result.figures
 
@@ -152,7 +152,7 @@ def test_splits_that_are_given_are_taken(tmp_path: Path) -> None:
 def test_other_versions_on_resume_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train_experiment(experiment(signals(tmp_path / "set.npz")), tmp_path / "run")
     said: list[str] = []
-    monkeypatch.setattr(recipe, "_versions", lambda: {"striate": "9.9", "torch": "2.99", "python": "3.99"})
+    monkeypatch.setattr(recipe, "versions_of", lambda step: {"striate": "9.9", "torch": "2.99", "python": "3.99"})
     resume_run(tmp_path / "run", say=said.append)
     assert any("torch" in line and "now 2.99" in line and "not bit for bit" in line for line in said)
 

@@ -138,21 +138,36 @@ class _Timed:
         self.clock[0] += self.seconds
 
 
-@pytest.mark.parametrize("chain_seconds, expected", [(0.5, "chain"), (0.95, "general"), (2.0, "general")])
-def test_the_step_is_the_faster_one(
-    monkeypatch: pytest.MonkeyPatch, loader: Loader, chain_seconds: float, expected: str
+@pytest.mark.parametrize(
+    "chain_seconds, compiled_seconds, expected",
+    [(0.5, 0.6, "chain"), (0.5, 0.25, "compiled"), (0.95, 0.95, "general"), (2.0, 1.5, "general")],
+)
+def test_the_step_is_the_fastest_one(
+    monkeypatch: pytest.MonkeyPatch, loader: Loader, chain_seconds: float, compiled_seconds: float, expected: str
 ) -> None:
     clock = [0.0]
     monkeypatch.setattr(choice.time, "perf_counter", lambda: clock[0])
-    times = {"general": 1.0, "chain": chain_seconds}
+    times = {"general": 1.0, "chain": chain_seconds, "compiled": compiled_seconds}
     monkeypatch.setattr(choice, "make_step", lambda kind, **parts: _Timed(clock, times[kind]))
     said: list[str] = []
     module = NETWORK.build((1, 40))
-    settings = TrainingSettings(steps=10)
+    settings = TrainingSettings(steps=1000)
     assert choose_step(NETWORK, module, TASK, loader, settings, "float32", said.append) == expected
     assert said == [
-        f"step: {expected} (the chain step is {1 / chain_seconds:.1f} times as fast as the general one here)"
+        f"step: {expected} (the chain step is {1 / chain_seconds:.1f} times and the compiled step is "
+        f"{1 / compiled_seconds:.1f} times as fast as the general one here)"
     ]
+
+
+def test_a_short_training_is_not_worth_building_for(monkeypatch: pytest.MonkeyPatch, loader: Loader) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(choice.time, "perf_counter", lambda: clock[0])
+    times = {"general": 1.0, "chain": 0.5}
+    monkeypatch.setattr(choice, "make_step", lambda kind, **parts: _Timed(clock, times[kind]))
+    module, said = NETWORK.build((1, 40)), list[str]()
+    settings = TrainingSettings(steps=int(choice.WORTH_BUILDING / 0.5 * choice.TIMED_STEPS) - 1)
+    assert choose_step(NETWORK, module, TASK, loader, settings, "float32", said.append) == "chain"
+    assert said == ["step: chain (the chain step is 2.0 times as fast as the general one here)"]
 
 
 def test_timing_the_steps_leaves_the_network_as_it_was(loader: Loader) -> None:
@@ -165,9 +180,9 @@ def test_timing_the_steps_leaves_the_network_as_it_was(loader: Loader) -> None:
 @pytest.mark.parametrize(
     "settings, task, network, precision, reason",
     [
-        ({"optimiser": AdamW()}, TASK, NETWORK, "float32", "SGD without clipping"),
-        ({"average": 0.99}, TASK, NETWORK, "float32", "SGD without clipping or averaging"),
-        ({"clip": 1.0}, TASK, NETWORK, "float32", "SGD without clipping"),
+        ({"optimiser": AdamW()}, TASK, NETWORK, "float32", "does not know adamw"),
+        ({"average": 0.99}, TASK, NETWORK, "float32", "neither clipping nor averaging"),
+        ({"clip": 1.0}, TASK, NETWORK, "float32", "neither clipping nor averaging"),
         ({}, Classification(class_weights=(1.0, 2.0, 3.0)), NETWORK, "float32", "plain cross-entropy"),
         ({}, TASK, Chain(layers=(Dropout(), *NETWORK.layers)), "float32", "not a small chain"),
         ({}, TASK, NETWORK, "bfloat16 channels-last", "computes in float32"),

@@ -29,6 +29,7 @@ from striate.data.draws import (
     Looks,
     Range,
     Whole,
+    canvas_sizes,
     draw_crops,
     draw_flips,
     draw_linear,
@@ -89,6 +90,12 @@ class Augment(Spec):
     for volumes; Bochkovskiy et al. 2020, arXiv 2004.10934). ``mixup``: every sample is blended with another, with
     weights w and 1 - w, w ~ Beta(mixup, mixup) (Zhang et al. 2018, arXiv 1710.09412). Labels become tags by weight.
 
+    The canvas: ``canvas_scale``: the smallest and largest factor by which the canvas of a whole batch differs from the
+    nominal one, its sides rounded to multiples of ``canvas_multiple`` pixels; each of the sizes that there are is
+    equally likely, drawn anew for every step (multi-scale training: Redmon and Farhadi 2017, arXiv 1612.08242, section
+    2). It is for networks that take any size. Samples go onto the drawn canvas by the same one map, so that they are
+    not resampled twice; numbers of pixels and shares of the side are those of the drawn canvas.
+
     Boxes of which not more than the share ``keep_boxes`` is left on the canvas are dropped, others cut to it.
     """
 
@@ -115,6 +122,8 @@ class Augment(Spec):
     cutout: Sizes = 0
     mosaic: float = 0.0
     mixup: float = 0.0
+    canvas_scale: Range | None = None
+    canvas_multiple: Sizes = 32
     keep_boxes: float = KEEP_BOXES
     filter: Filter = "linear"
 
@@ -123,6 +132,13 @@ class Augment(Spec):
     def _not_negative(cls, value: Sizes) -> Sizes:
         if min(value if isinstance(value, tuple) else (value,), default=0) < 0:
             raise ValueError(f"a number of pixels is at least 0, got {value}")
+        return value
+
+    @field_validator("canvas_multiple")
+    @classmethod
+    def _positive(cls, value: Sizes) -> Sizes:
+        if min(value if isinstance(value, tuple) else (value,), default=0) < 1:
+            raise ValueError(f"a number of pixels of at least 1 was expected, got {value}")
         return value
 
     @field_validator("translate", "brightness", "contrast", "saturation", "mosaic", "keep_boxes")
@@ -143,7 +159,8 @@ class Augment(Spec):
     def _ranges(self) -> "Augment":
         if self.crop_scale is not None and not 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1:
             raise ValueError(f"crop_scale is a range within (0, 1], got {self.crop_scale}")
-        for name, factors in (("crop_ratio", self.crop_ratio), ("scale", self.scale), ("stretch", self.stretch)):
+        for name in ("crop_ratio", "scale", "stretch", "canvas_scale"):
+            factors = getattr(self, name)
             if factors is not None and not 0 < factors[0] <= factors[1] < float("inf"):
                 raise ValueError(f"{name} is a range above 0, got {factors}")
         if self.blur is not None and not 0 <= self.blur[0] <= self.blur[1] < float("inf"):
@@ -169,6 +186,30 @@ class Augment(Spec):
     def canvas(self, size: tuple[int, ...]) -> tuple[int, ...]:
         """The size in pixels of what comes out for samples of ``size``."""
         return size if self.crop_size is None else per_axis(self.crop_size, len(size), "augment.crop_size")
+
+    def canvases(self, canvas: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+        """The sizes in pixels, smallest first, from which a step's canvas is drawn where ``canvas`` is the nominal one:
+        that one alone without ``canvas_scale``. Errors: ``InputError`` where ``canvas_scale`` leaves only one."""
+        if self.canvas_scale is None:
+            return (canvas,)
+        multiple = per_axis(self.canvas_multiple, len(canvas), "augment.canvas_multiple")
+        found = canvas_sizes(canvas, self.canvas_scale, multiple)
+        if len(found) == 1:
+            low, high = self.canvas_scale
+            said, steps = ("x".join(map(str, one)) for one in (canvas, dict.fromkeys(multiple)))
+            cause = f"{low:g} to {high:g} of {said} in multiples of {steps} is always {'x'.join(map(str, found[0]))}"
+            raise InputError("augment.canvas_scale", cause, "widen it, or lower canvas_multiple")
+        return found
+
+    def half(self, canvas: tuple[int, ...]) -> tuple[int, ...]:
+        """About half of each side of ``canvas``, in multiples of ``canvas_multiple``: what a training may begin on.
+        Errors: ``InputError`` for a canvas that is too small for it."""
+        multiple = per_axis(self.canvas_multiple, len(canvas), "augment.canvas_multiple")
+        sides = tuple(step * max(1, round(side / 2 / step)) for side, step in zip(canvas, multiple, strict=True))
+        if any(small > 0.7 * side for small, side in zip(sides, canvas, strict=True)):
+            said = "x".join(map(str, canvas))
+            raise InputError("training.small_until", f"{said} is too small to begin smaller", "leave it out")
+        return sides
 
     def draw(
         self,
@@ -237,7 +278,7 @@ class Augment(Spec):
 
     def matrices(self, draws: Draws, base: Floats | None, canvas: tuple[int, ...]) -> Floats:
         """The map (B, A+1, A+1) of each sample onto ``canvas``: that of its crop where crops are drawn, else ``base``
-        (B, A+1, A+1; None: the sample has the canvas's size), then all else that was drawn."""
+        (B, A+1, A+1; None: the whole sample resized to the canvas), then all else that was drawn."""
         if self.crop_scale is None and base is not None:
             return moved_matrices(base, draws, canvas)
         count, axes = draws.side.shape
@@ -247,34 +288,42 @@ class Augment(Spec):
         first[:, :-1, -1] = -draws.low * scale
         return moved_matrices(first, draws, canvas)
 
-    def maps(self, draws: Draws, size: tuple[int, ...]) -> Maps:
-        """The map of each sample from its source of ``size`` pixels onto the canvas."""
-        canvas = self.canvas(size)
-        return Maps(self.matrices(draws, None, canvas), canvas, self.fill, self.filter)
+    def maps(self, draws: Draws, size: tuple[int, ...], canvas: tuple[int, ...] | None = None) -> Maps:
+        """The map of each sample from its source of ``size`` pixels onto the canvas (None: the nominal one)."""
+        onto = self.canvas(size) if canvas is None else canvas
+        return Maps(self.matrices(draws, None, onto), onto, self.fill, self.filter)
 
     def apply(
-        self, images: Tensor, seed: int, epoch: int | Whole, indices: Whole, stored: str | None = None
+        self,
+        images: Tensor,
+        seed: int,
+        epoch: int | Whole,
+        indices: Whole,
+        stored: str | None = None,
+        canvas: tuple[int, ...] | None = None,
     ) -> tuple[Tensor, Maps]:
         """``images`` (B, C, *spatial) of the samples ``indices`` (B,), augmented, and the maps that moved them.
 
-        Returns (B, C, *canvas) of the same numeric type; nothing is mixed. ``stored`` is the type the samples were
-        stored as, where that is another. Errors: ``InputError`` when a field does not fit the axes or channels.
+        Returns (B, C, *canvas) of the same numeric type, of the nominal canvas where none is given; nothing is mixed.
+        ``stored`` is the type the samples were stored as, where that is another. Errors: ``InputError`` when a field
+        does not fit the axes or channels.
         """
         size = tuple(images.shape[2:])
-        canvas = self.canvas(size)
-        draws = self.draw(seed, epoch, indices, size)
-        maps = self.maps(draws, size)
+        onto = self.canvas(size) if canvas is None else canvas
+        draws = self.draw(seed, epoch, indices, size, onto)
+        maps = self.maps(draws, size, onto)
         moved = images
-        whole = draws.linear is not None or (self.crop_scale is not None and self._offset)
-        if draws.linear is not None:
+        resized = self.crop_scale is None and onto != size
+        whole = draws.linear is not None or resized or (self.crop_scale is not None and self._offset)
+        if draws.linear is not None or resized:
             moved = self._interpolated(images, maps)
         elif whole:  # what a moved crop shows beside it are its neighbours, not the fill
             moved = torch.cat([move_images(images[i : i + 1], [one]) for i, one in enumerate(maps)])
         elif self.crop_scale is not None:
-            moved = torch.cat([self._crop(images[i : i + 1], draws, i) for i in range(len(images))])
+            moved = torch.cat([self._crop(images[i : i + 1], draws, i, onto) for i in range(len(images))])
         if not whole and (draws.flips.any() or draws.offsets.any()):
-            offsets = draws.flips * np.array(canvas) + draws.offsets
-            moved = flip_and_shift(moved, draws.flips, offsets, canvas, self.fill)
+            offsets = draws.flips * np.array(onto) + draws.offsets
+            moved = flip_and_shift(moved, draws.flips, offsets, onto, self.fill)
         moved = change(moved, self.looks(seed, epoch, indices), stored)
         return self.cut_out(moved, draws.hole), maps
 
@@ -288,11 +337,10 @@ class Augment(Spec):
             return move_batch(images, maps.matrices, maps.canvas, self.fill)
         return torch.cat([move_images(images[i : i + 1], [one]) for i, one in enumerate(maps)])
 
-    def _crop(self, image: Tensor, draws: Draws, place: int) -> Tensor:
-        size = tuple(image.shape[2:])
+    def _crop(self, image: Tensor, draws: Draws, place: int, canvas: tuple[int, ...]) -> Tensor:
         for axis, (start, side) in enumerate(zip(draws.low[place].tolist(), draws.side[place].tolist(), strict=True)):
             image = image.narrow(2 + axis, start, side)
-        return resize(image, self.canvas(size), self.filter)
+        return resize(image, canvas, self.filter)
 
     def cut_out(self, images: Tensor, hole: Whole) -> Tensor:
         """``images`` with the box around each one's ``hole`` (B, A), cut at the canvas, in the fill (zero for

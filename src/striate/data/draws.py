@@ -4,6 +4,7 @@ Every draw is keyed by (seed, name, epoch, index of the sample): see :mod:`stria
 a pixel.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -116,6 +117,23 @@ class Key:
 def below(limits: Whole, numbers: Floats) -> Whole:
     """Whole numbers in [0, limits) from numbers in [0, 1)."""
     return np.floor(numbers * limits).astype(np.int64)
+
+
+def canvas_sizes(size: tuple[int, ...], scale: Range, multiple: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    """The canvases that factors within ``scale`` make of ``size`` (A,), smallest first: one factor for all axes, every
+    side then rounded to the nearest of its ``multiple`` (A,), at least one of it."""
+    sides = np.array(size) / np.array(multiple)
+    turns = [(np.arange(1, np.ceil(scale[1] * side) + 1) + 0.5) / side for side in sides]  # where rounding changes
+    inner = np.concatenate(turns)
+    ends = np.unique([scale[0], *inner[(inner > scale[0]) & (inner < scale[1])], scale[1]])
+    factors = (ends[:-1] + ends[1:]) / 2 if len(ends) > 1 else ends
+    steps = np.maximum(np.rint(factors[:, None] * sides), 1).astype(np.int64) * np.array(multiple)
+    return tuple(dict.fromkeys(map(tuple, steps.tolist())))
+
+
+def draw_canvas(seed: int, step: int, sizes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """The canvas of a step, each of ``sizes`` equally likely: a pure function of (seed, step)."""
+    return sizes[int(random.integers(seed, "augment.canvas", step, 0, len(sizes))[0])]
 
 
 def draw_flips(key: Key, axes: int, wanted: tuple[int, ...]) -> NDArray[np.bool_]:

@@ -64,6 +64,7 @@ class _Work(NamedTuple):
     targets: dict[str, Sequence[Target]]
     weights: NDArray[np.float64] | None
     quick: bool
+    canvas: tuple[int, ...]
 
 
 class Gather:
@@ -107,11 +108,19 @@ class Gather:
         sample = self.shards.read(int(self.indices[row]))
         return sample if self.fit is None else self.fit(sample)
 
-    def batch(self, rows: Whole, epochs: Whole, finish: Callable[[Tensor], Tensor] | None = None) -> Gathered:
-        """The samples of ``rows`` (B,) as drawn in ``epochs`` (B,); ``finish`` is done to the images at the end."""
-        pictures = self._plain(rows) if self.augment is None else self._drawn(self.augment, rows, epochs)
+    def batch(
+        self,
+        rows: Whole,
+        epochs: Whole,
+        finish: Callable[[Tensor], Tensor] | None = None,
+        canvas: tuple[int, ...] | None = None,
+    ) -> Gathered:
+        """The samples of ``rows`` (B,) as drawn in ``epochs`` (B,), where they are augmented on another ``canvas`` than
+        :attr:`canvas` if it is given; ``finish`` is done to the images at the end."""
+        onto = self.canvas if canvas is None or self.augment is None else canvas
+        pictures = self._plain(rows) if self.augment is None else self._drawn(self.augment, rows, epochs, onto)
         count, kept = len(rows), self.shards.dtype == "uint8"
-        shape = (count, self.shards.schema.channels, *self.canvas)
+        shape = (count, self.shards.schema.channels, *onto)
         stored = torch.uint8 if kept else torch.float32
         # numpy asks for large pages, which spares a page fault for every 4 KiB of a large batch
         out = _empty(shape, torch.float32 if finish is not None else stored)
@@ -164,21 +173,23 @@ class Gather:
         return picture
 
     def _drawn(
-        self, augment: Augment, rows: Whole, epochs: Whole
+        self, augment: Augment, rows: Whole, epochs: Whole, canvas: tuple[int, ...]
     ) -> Callable[[int, Tensor], tuple[dict[str, Target], int]]:
         count, weights = len(rows), None
         if augment.mixup:
             others, weights = partners(self.seed, augment.mixup, self.indices[rows], epochs, len(self.indices))
             rows, epochs = np.concatenate((rows, others)), np.concatenate((epochs, epochs))
-        plan = mosaics(self.seed, augment.mosaic, rows, self.indices, epochs, self.canvas)
+        plan = mosaics(self.seed, augment.mosaic, rows, self.indices, epochs, canvas)
         index, sizes = self.indices[plan.rows], self.sizes[plan.rows]
-        draws = augment.draw(self.seed, plan.epochs, index, sizes, self.canvas)
+        draws = augment.draw(self.seed, plan.epochs, index, sizes, canvas)
         quick = augment.crop_scale is not None and draws.linear is None and not draws.offsets.any()
         fits = [] if augment.crop_scale is not None else [self._fitted(tuple(size)) for size in sizes.tolist()]
-        base = np.stack([one.matrix for one in fits]) if fits else None
-        matrices = plan.place @ augment.matrices(draws, base, self.canvas)
+        base = None
+        if fits:  # the fit is onto the nominal canvas, which the drawn one shows larger or smaller
+            base = np.diag([*(np.array(canvas) / self.canvas), 1.0]) @ np.stack([one.matrix for one in fits])
+        matrices = plan.place @ augment.matrices(draws, base, canvas)
         looks = augment.looks(self.seed, epochs, self.indices[rows])
-        work = _Work(plan, draws, matrices, fits, looks, self._targets(index), weights, quick)
+        work = _Work(plan, draws, matrices, fits, looks, self._targets(index), weights, quick, canvas)
 
         def picture(place: int, out: Tensor) -> tuple[dict[str, Target], int]:
             targets, lost = self._picture(augment, work, place, out)
@@ -224,7 +235,7 @@ class Gather:
             return (settling[0] if settling else {}), lost
         here = slice(parts.start, parts.stop)
         return {
-            name: assembled([one[name] for one in settling], plan.low[here], plan.high[here], self.canvas)
+            name: assembled([one[name] for one in settling], plan.low[here], plan.high[here], work.canvas)
             for name in work.targets
         }, lost
 
@@ -233,7 +244,7 @@ class Gather:
         low, side = work.draws.low[part], work.draws.side[part]
         position = int(self.indices[work.plan.rows[part]])
         image = _tensor(self.shards.region(position, low.tolist(), (low + side).tolist()))[None]
-        image = resize(image, self.canvas, augment.filter)[0]
+        image = resize(image, work.canvas, augment.filter)[0]
         flipped = (np.flatnonzero(work.draws.flips[part]) + 1).tolist()
         out.copy_(image.flip(flipped) if flipped else image)
 

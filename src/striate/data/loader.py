@@ -25,6 +25,7 @@ from striate.core.random import bits
 from striate.core.sample import Batch, Boxes, Target
 from striate.core.transform import Compose, Transform
 from striate.data.augment import KEEP_BOXES, Augment
+from striate.data.draws import draw_canvas
 from striate.data.gather import Gather, in_threads
 from striate.data.mix import as_tags, blended, demand_mixable, joined, partners
 from striate.data.shards import Shards
@@ -43,14 +44,16 @@ class Loader:
     all processes. ``fit`` are the fixed transforms that bring a stored sample to the canvas (None: samples have one
     shape): :meth:`sequential` gives what they give, :meth:`batch` augments on their canvas, or where crops are drawn,
     takes those from the stored sample. ``augment`` changes the samples of :meth:`batch` alone; ``normalise`` is applied
-    to both, last. From step ``mixed_steps`` on nothing is mixed (None: always). Boxes of :meth:`batch` are cut to the
+    to both, last. From step ``mixed_steps`` on nothing is mixed (None: always); the steps before
+    ``small_steps`` are drawn on half the canvas (:meth:`Augment.half`). Boxes of :meth:`batch` are cut to the
     canvas, and those of which too little is left are dropped; :meth:`sequential` keeps them all.
 
-    Attributes: ``shape`` (C, *spatial) of what ``sequential`` gives; ``dropped``, the number of boxes that batches made
-    so far (one is made ahead) have lost; ``images`` (n, C, *spatial) and ``targets`` where they are resident, else
-    None: float32 and normalised already when nothing is augmented (``normalised``), as stored otherwise (uint16 becomes
-    float32, which is exact). Errors: ``InputError`` for no samples, samples of several shapes without ``fit``, an
-    uneven batch, or an augmentation that does not suit the samples.
+    Attributes: ``shape`` (C, *spatial) of what ``sequential`` gives; ``canvases``, the sizes that a :meth:`batch` may
+    have, of which each step draws one where the augmentation has a ``canvas_scale``; ``dropped``, the number of boxes
+    that batches made so far (one is made ahead) have lost; ``images`` (n, C, *spatial) and ``targets`` where they are
+    resident, else None: float32 and normalised already when nothing is augmented (``normalised``), as stored otherwise
+    (uint16 becomes float32, which is exact). Errors: ``InputError`` for no samples, samples of several shapes without
+    ``fit``, an uneven batch, or an augmentation that does not suit the samples.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class Loader:
         *,
         fit: Compose | None = None,
         mixed_steps: int | None = None,
+        small_steps: int = 0,
         rank: int = 0,
         world: int = 1,
         resident_bytes: int = RESIDENT_BYTES,
@@ -108,6 +112,10 @@ class Loader:
         else:
             axes = shards.sample_shape if fit is None or shards.sample_shape is None else None
             self.shape = axes or (shards.schema.channels, *self._pictures.canvas)
+        nominal = self.shape[1:] if augment is None else augment.canvas(self.shape[1:])
+        self.canvases = (nominal,) if augment is None else augment.canvases(nominal)
+        self._small = augment.half(nominal) if augment is not None and small_steps else None
+        self._small_steps = small_steps
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -204,27 +212,36 @@ class Loader:
         rows = self._rows(step * self.batch_size, self.batch_size)[self.rank :: self.world]
         index = self._index.index_select(0, rows)
         epochs = self.epochs(step, 1)[0, self.rank :: self.world]
+        canvas = self._canvas(step)
         mixed = self._mixed_steps is None or step < self._mixed_steps
         pictures = self._pictures if mixed else self._quiet or self._pictures
         if pictures is not None:
             here = self.device.type == "cpu" and self.normalise is not None
-            found = pictures.batch(rows.numpy(), epochs, self._finished if here else None)
+            found = pictures.batch(rows.numpy(), epochs, self._finished if here else None, canvas)
             images, targets = found.images.to(self.device), found.targets
             images = images if here else self._finished(images)
             self._count(found.dropped)
         else:
-            images, targets = self._augmented(rows, epochs) if mixed else self._moved(rows, epochs)
+            images, targets = self._augmented(rows, epochs, canvas) if mixed else self._moved(rows, epochs, canvas)
             images = self._finished(images)
         done = Batch(images, {name: _collated(one) for name, one in targets.items()}, index)
         return done if self.device.type == "cpu" else done.to(self.device)
 
-    def _augmented(self, rows: Tensor, epochs: NDArray[np.int64]) -> tuple[Tensor, dict[str, Any]]:
+    def _canvas(self, step: int) -> tuple[int, ...] | None:
+        """The canvas of a step's batch; None: the nominal one."""
+        if self._small is not None and step < self._small_steps:
+            return self._small
+        return draw_canvas(self.seed, step, self.canvases) if len(self.canvases) > 1 else None
+
+    def _augmented(
+        self, rows: Tensor, epochs: NDArray[np.int64], canvas: tuple[int, ...] | None
+    ) -> tuple[Tensor, dict[str, Any]]:
         """Samples of one shape, a batch at a time."""
         augment = self.augment
         if augment is None or not augment.mixup:
-            return self._moved(rows, epochs)
+            return self._moved(rows, epochs, canvas)
         others, weights = partners(self.seed, augment.mixup, self.indices[rows.numpy()], epochs, len(self))
-        one, other = self._moved(rows, epochs), self._moved(torch.from_numpy(others), epochs)
+        one, other = (self._moved(each, epochs, canvas) for each in (rows, torch.from_numpy(others)))
         targets: dict[str, Any] = {}
         for name, values in one[1].items():
             if isinstance(values, Tensor):
@@ -235,21 +252,23 @@ class Loader:
                 targets[name] = [joined(first, second, weight) for first, second, weight in pairs]
         return blended(one[0], other[0], weights), targets
 
-    def _moved(self, rows: Tensor, epochs: NDArray[np.int64]) -> tuple[Tensor, dict[str, Any]]:
-        """Samples of one shape under their own augmentation, boxes cut to the canvas."""
+    def _moved(
+        self, rows: Tensor, epochs: NDArray[np.int64], canvas: tuple[int, ...] | None
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """Samples of one shape under their own augmentation on the canvas (None: the nominal one), boxes cut to it."""
         images, targets = self._gather(rows)
         keep, moved = KEEP_BOXES, targets
         if self.augment is not None:
             keep, index = self.augment.keep_boxes, self.indices[rows.numpy()]
-            images, maps = self.augment.apply(images, self.seed, epochs, index, self.shards.dtype)
+            images, maps = self.augment.apply(images, self.seed, epochs, index, self.shards.dtype, canvas)
             moved = {
                 name: one if isinstance(one, Tensor) else [each.move(by) for each, by in zip(one, maps, strict=True)]
                 for name, one in targets.items()
             }
-        canvas = tuple(images.shape[2:])
+        size = tuple(images.shape[2:])
         for name, found in moved.items():
             if not isinstance(found, Tensor) and found and isinstance(found[0], Boxes):
-                cut = [boxes.clip(canvas, keep) for boxes in found]
+                cut = [boxes.clip(size, keep) for boxes in found]
                 moved[name] = [boxes for boxes, _ in cut]
                 self._count(sum(lost for _, lost in cut))
         return images, moved

@@ -26,6 +26,7 @@ from striate.recipes.experiment import ArchitectureSettings, Experiment
 from striate.recipes.run import PLAN_NAME, REPORT_NAME, resume_run, train_experiment
 from striate.recipes.sources import DataSettings
 from striate.report.records import Table
+from striate.training.compiled.compiler import compiler
 from striate.training.interruption import Interrupted, deaf_to_ctrl_c, stop_on_signals
 from striate.training.optim import SGD
 from striate.training.schedule import Constant
@@ -87,7 +88,7 @@ class DemoResult:
         return [run for run in self.runs if run.contender == contender]
 
     def table(self) -> Table:
-        """One row a network: parameters, multiply-adds, errors with their spread over the seeds, time."""
+        """One row a network: parameters, multiply-adds, errors with their spread over the seeds, time, kind of step."""
         rows = []
         for contender in CONTENDERS:
             runs = self.of(contender)
@@ -101,15 +102,16 @@ class DemoResult:
                     spread([run.curve["train_error"][-1] for run in runs]),
                     spread([run.curve["test_error"][-1] for run in runs]),
                     f"{statistics.mean(run.seconds for run in runs):.0f} s",
+                    ", ".join(sorted({run.model.experiment["plan"]["step"] for run in runs})),
                 )
             )
         seeds = len(self.of(CONTENDERS[0]))
         manner = "one seed" if seeds == 1 else f"mean and standard deviation over {seeds} seeds"
-        columns = ("network", "parameters", "multiply-adds", "train error", "test error", "time")
+        columns = ("network", "parameters", "multiply-adds", "train error", "test error", "time", "step")
         note = (
             f"MNIST-1D after {self.steps:,} steps of SGD, {manner}. Multiply-adds are per signal, biases not counted."
         )
-        return Table(columns, tuple(rows), ("left", "right", "right", "right", "right", "right"), note, 0)
+        return Table(columns, tuple(rows), ("left", *("right",) * 5, "left"), note, 0)
 
     def lines(self) -> list[str]:
         """Where to look next."""
@@ -148,7 +150,9 @@ def run_demo(
     limit = jobs or os.cpu_count() or 1
     if waiting:
         say(f"training {len(waiting)} networks for {steps:,} steps each, {min(limit, len(waiting))} at a time")
-        _train_all([(*tasks[place], folders[place]) for place in waiting], steps, limit, show)
+        several = len(tasks) <= 2 * limit and _compiles(say)
+        work = [(*tasks[place], folders[place], _threads(tasks[place][0], limit, several)) for place in waiting]
+        _train_all(work, steps, limit, show)
     runs = tuple(
         Trained(contender, seed, modelfile.load(folder / MODEL_NAME))
         for (contender, seed), folder in zip(tasks, folders, strict=True)
@@ -159,10 +163,27 @@ def run_demo(
     return result
 
 
+def _compiles(say: Callable[[str], None]) -> bool:
+    """Whether there is a compiler for the fast step; says where there is none."""
+    try:
+        compiler()
+    except InputError as error:
+        say(f"{error.cause}; the networks train with a slower step")
+        return False
+    return True
+
+
+def _threads(contender: Contender, limit: int, several: bool) -> int:
+    """Up to two threads for a network that is not small, where ``several`` suit the compiled step: the second one works
+    when a core is idle, as when the largest network is trained on after all others are done, and changes no bit."""
+    return min(2, limit) if several and contender.options.get("hidden") else 1
+
+
 def _train_all(
-    work: list[tuple[Contender, int, Path]], steps: int, limit: int, show: Callable[[int, int, str], None]
+    work: list[tuple[Contender, int, Path, int]], steps: int, limit: int, show: Callable[[int, int, str], None]
 ) -> None:
-    """Run the trainings in processes of their own, ``limit`` at a time, and show their steps together."""
+    """Run the trainings in processes of their own, ``limit`` at a time, and show their steps together. The last entry
+    of each is how many threads it may have."""
     context = multiprocessing.get_context("spawn")
     counters = [context.Value("q", 0) for _ in work]
     running: dict[int, BaseProcess] = {}
@@ -171,8 +192,8 @@ def _train_all(
         try:
             while following < len(work) or running:
                 while following < len(work) and len(running) < limit and stop.number is None:
-                    contender, seed, folder = work[following]
-                    arguments = (contender, seed, steps, folder, counters[following])
+                    contender, seed, folder, threads = work[following]
+                    arguments = (contender, seed, steps, folder, counters[following], threads)
                     process: BaseProcess = context.Process(target=_train_one, args=arguments, name=folder.name)
                     with deaf_to_ctrl_c():
                         process.start()
@@ -196,7 +217,9 @@ def _train_all(
                 process.join(30)
 
 
-def _train_one(contender: Contender, seed: int, steps: int, folder: Path, counter: "Synchronized[int]") -> None:
+def _train_one(
+    contender: Contender, seed: int, steps: int, folder: Path, counter: "Synchronized[int]", threads: int
+) -> None:
     """The body of a training process: an ordinary run, new or continued."""
     experiment = Experiment(
         data=DataSettings(path="mnist1d", validation=0.0, normalise=False),
@@ -210,7 +233,7 @@ def _train_one(contender: Contender, seed: int, steps: int, folder: Path, counte
             seed=seed,
             precision="float32",
             validate_every=max(1, steps // 40),
-            threads=1,
+            threads=threads,
         ),
     )
 

@@ -60,14 +60,16 @@ class Experiment(Spec):
         given: Mapping[str, Mapping[str, Any] | Spec],
         file: Path | None = None,
         names: Mapping[str, str] | None = None,
+        besides: tuple[str, ...] = (),
     ) -> "Experiment":
         """The experiment of a settings file, changed by what is ``given``; entries that are None are not given.
 
-        ``names`` says how given entries are called where they were given: ``{"training.rate": "--rate"}``.
+        ``names`` says how given entries are called where they were given: ``{"training.rate": "--rate"}``. ``besides``
+        names tables of the file that are read elsewhere.
         Errors: ``InputError`` naming the file and line, or the option, for a bad value or an unknown key.
         """
         text = _read(file) if file is not None else ""
-        merged = _parsed(text, file)
+        merged = {name: table for name, table in _parsed(text, file).items() if name not in besides}
         for section, fields in given.items():
             table, fresh = merged.get(section, {}), _entries(section, fields)
             if not isinstance(table, dict):
@@ -115,6 +117,12 @@ def train(
         return train_experiment(source, Path(out), say=say, show=show)
     given["data"] = {**given.get("data", {}), "path": str(source)}
     return train_experiment(Experiment.from_settings(given), Path(out), say=say, show=show)
+
+
+def read_settings(file: Path) -> tuple[str, dict[str, Any]]:
+    """The text of a settings file, and its tables. Errors: ``InputError`` naming the file and line."""
+    text = _read(file)
+    return text, _parsed(text, file)
 
 
 def _read(file: Path) -> str:

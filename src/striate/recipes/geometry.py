@@ -14,7 +14,11 @@ import numpy as np
 
 from striate.core.errors import InputError
 from striate.core.transform import CenterCrop, Compose, Crop, Letterbox, Resize
+from striate.data.augment import Augment
 from striate.data.reader import Reader
+from striate.layers.layer import Layer, Shape
+from striate.layers.norm_act import Permutation
+from striate.tasks.task import Task
 
 SMALL_SIDE = 64
 """Images of one size up to this many pixels a side are taken as they are."""
@@ -62,6 +66,71 @@ def working_geometry(reader: Reader, size: Size) -> Geometry:
     if reader.target != "label" or not reader.options.labelled:
         return _whole(sizes, size, reader)
     return _middle(sizes, size)
+
+
+def drawn_canvases(
+    augment: Augment | None, small_until: float, network: Layer, task: Task, input_shape: Shape, classes: int
+) -> list[str]:
+    """What is said of the canvases that batches are drawn on; nothing where all have the nominal one of
+    ``input_shape``. ``small_until`` is the share of the training on :meth:`~striate.data.augment.Augment.half` of it.
+
+    Errors: ``InputError`` naming why, where the network or the task takes that size alone.
+    """
+    nominal, said = tuple(input_shape[1:]), list[str]()
+    if augment is None:
+        return said
+    if augment.canvas_scale is not None:
+        sizes = augment.canvases(nominal)
+        _demand_fit("augment.canvas_scale", network, task, input_shape, sizes, classes)
+        small, large = _x(sizes[0]), _x(sizes[-1])
+        said.append(
+            f"canvas: drawn anew for every step, {len(sizes)} sizes, {small} to {large}; measured at {_x(nominal)}"
+        )
+    if small_until:
+        half = augment.half(nominal)
+        _demand_fit("training.small_until", network, task, input_shape, [half], classes)
+        said.append(f"canvas: {_x(half)} for the first {100 * small_until:g}% of the steps, then {_x(nominal)}")
+    return said
+
+
+def small_fits(augment: Augment, network: Layer, task: Task, input_shape: Shape, classes: int) -> bool:
+    """Whether training may begin on :meth:`~striate.data.augment.Augment.half` of the canvas of ``input_shape``."""
+    try:
+        drawn_canvases(augment.replace(canvas_scale=None), 0.5, network, task, input_shape, classes)
+    except InputError:
+        return False
+    return True
+
+
+def _demand_fit(
+    where: str, network: Layer, task: Task, input_shape: Shape, sizes: Iterable[tuple[int, ...]], classes: int
+) -> None:
+    for size in sizes:
+        if (cause := _misfit(network, task, input_shape, size, classes)) is not None:
+            alone = f"the network takes {_x(input_shape[1:])} alone: {cause}"
+            raise InputError(where, alone, "leave it out, or choose a network that takes any size")
+
+
+def _misfit(network: Layer, task: Task, input_shape: Shape, size: tuple[int, ...], classes: int) -> str | None:
+    """Why a network built for ``input_shape`` (C, *S) cannot take the canvas ``size``, or None where it can."""
+    other = (input_shape[0], *size)
+    try:
+        network.output_shape(other)
+        task.demand_outputs(network, other, classes, "")
+        there = {leaf.name: leaf.parameters for leaf in network.leaves(other)}
+    except InputError as error:
+        return f"{_x(size)} does not fit ({error.cause})"
+    for leaf in network.leaves(input_shape):
+        name, own = leaf.name or leaf.layer.kind, leaf.parameters
+        if (needed := there.get(leaf.name, own)) != own:
+            return f"{name} has {own:,} weights, at {_x(size)} it would have {needed:,}"
+        if isinstance(leaf.layer, Permutation):
+            return f"{name} shuffles exactly that many values"
+    return None
+
+
+def _x(size: Iterable[int]) -> str:
+    return "x".join(map(str, size))
 
 
 def _middle(sizes: set[tuple[int, ...]], size: Size) -> Geometry:

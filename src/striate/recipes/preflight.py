@@ -27,6 +27,7 @@ from striate.recipes import defaults
 from striate.recipes.geometry import Geometry
 from striate.recipes.objects import PYRAMID, TINY, Objects, objects
 from striate.tasks.task import DataFacts, Task, task_for
+from striate.training.batch_size import kept_bytes
 from striate.training.settings import TrainingSettings
 
 TIMED_BATCH = 8
@@ -177,23 +178,16 @@ def _timed(
 ) -> Timing | None:
     """A few steps on real samples; None where no batch can be made of those that can be read."""
     training = len(reader.splits.get("train", reader.splits.get(ALL, ())))
-    wanted = defaults.training_for(TrainingSettings(), shape, max(training, 1), reader.target).batch
+    wanted = defaults.training_for(TrainingSettings(), shape, max(training, 1), reader.target).samples_a_step
     batch = _first_batch(reader, geometry, min(wanted, TIMED_BATCH))
     if batch is None:
         return None
     network = spec.backbone() if task is None else task.network(spec, len(reader.classes))
     module = network.build(shape)
-    saved: dict[int, int] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
     seconds: list[float] = []
     while len(seconds) <= TIMED_STEPS and sum(seconds) < TIMED_SECONDS:
-        saved.clear()
         start = time.perf_counter()
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        with kept_bytes(module) as kept:
             raw = module(batch.images)
             if task is None:
                 loss = sum(torch.as_tensor(one.square().mean()) for one in _tensors(raw))
@@ -205,9 +199,7 @@ def _timed(
         module.zero_grad()
     rate = len(batch) / float(np.median(seconds[1:] or seconds))  # the first of several warms up
     weights = sum(one.numel() * one.element_size() for one in module.parameters())
-    held = {one.untyped_storage().data_ptr() for one in module.parameters()}
-    activations = sum(size for address, size in saved.items() if address not in held)
-    memory = 3 * weights + int(activations * wanted / len(batch))  # weights, gradients and momentum
+    memory = 3 * weights + int(kept() * wanted / len(batch))  # weights, gradients and momentum
     return Timing(rate, training / rate, memory, wanted, task is not None)
 
 

@@ -145,12 +145,14 @@ def latest(folder: str | os.PathLike[str], say: Callable[[str], None]) -> Checkp
 
 @contextmanager
 def hold(folder: str | os.PathLike[str]) -> Iterator[None]:
-    """Hold a run's folder, made if need be, against other processes; removes what a killed run left half-written in it.
+    """Hold a run's folder, made if need be, against other processes; removes what a killed run left half-written in it,
+    and a folder that was made here if nothing comes into it.
 
     The lock is the kernel's (flock), so that it ends with the process however that ends, SIGKILL included.
     Errors: ``InputError`` when another run holds the folder, naming its process.
     """
     home = Path(folder)
+    fresh = not home.exists()
     try:
         home.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(home / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
@@ -173,6 +175,9 @@ def hold(folder: str | os.PathLike[str]) -> Iterator[None]:
         remove_stale(home)
         yield
     finally:
+        if fresh and os.listdir(home) == [LOCK]:  # refused before anything was written
+            (home / LOCK).unlink()
+            home.rmdir()
         os.close(descriptor)
 
 

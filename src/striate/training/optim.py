@@ -7,6 +7,7 @@ off every parameter that belongs to a norm, however many axes it has.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, cast, final
 
 import torch
@@ -20,9 +21,14 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
 
-_NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+"""Modules whose parameters are never decayed."""
 _STATES = ("momentum_buffer", "exp_avg", "exp_avg_sq", "max_exp_avg_sq", "step")
 _FUSED_DEVICES = {"cpu", "cuda"}
+_FACTOR = "factor"
+"""Entry of a parameter group: what its rate is multiplied by."""
+NO_FACTORS: Mapping[str, float] = MappingProxyType({})
+"""Every parameter learns at the same rate."""
 
 
 class Optimiser(Spec, ABC):
@@ -32,8 +38,9 @@ class Optimiser(Spec, ABC):
     weight_decay: NonNegative = 0.0
 
     @abstractmethod
-    def build(self, module: nn.Module) -> torch.optim.Optimizer:
-        """Torch's optimiser over the module's trainable parameters. Errors: ``InputError`` when there are none."""
+    def build(self, module: nn.Module, factors: Mapping[str, float] = NO_FACTORS) -> torch.optim.Optimizer:
+        """Torch's optimiser over the module's trainable parameters. ``factors`` are what the rate is multiplied by, by
+        the names of parameters (others: 1). Errors: ``InputError`` when there are none."""
 
 
 @final
@@ -47,13 +54,13 @@ class SGD(Optimiser):
     momentum: BelowOne = 0.9
     nesterov: bool = False
 
-    def build(self, module: nn.Module) -> torch.optim.SGD:
+    def build(self, module: nn.Module, factors: Mapping[str, float] = NO_FACTORS) -> torch.optim.SGD:
         """Errors: ``InputError`` for Nesterov's form without momentum, and for a module with nothing to train."""
         if self.nesterov and self.momentum == 0:
             raise InputError(
                 "sgd.nesterov", "it needs momentum, and momentum is 0", "set momentum or leave nesterov out"
             )
-        groups = _groups(module, self.weight_decay)
+        groups = _groups(module, self.rate, self.weight_decay, factors)
         return torch.optim.SGD(
             groups,
             lr=self.rate,
@@ -76,16 +83,16 @@ class AdamW(Optimiser):
     betas: tuple[BelowOne, BelowOne] = (0.9, 0.999)
     eps: Positive = 1e-8
 
-    def build(self, module: nn.Module) -> torch.optim.AdamW:
+    def build(self, module: nn.Module, factors: Mapping[str, float] = NO_FACTORS) -> torch.optim.AdamW:
         """Errors: ``InputError`` for a module with nothing to train."""
-        groups = _groups(module, self.weight_decay)
+        groups = _groups(module, self.rate, self.weight_decay, factors)
         return torch.optim.AdamW(groups, lr=self.rate, betas=self.betas, eps=self.eps, fused=_can_fuse(groups))
 
 
 def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
-    """Set the learning rate of every parameter group for the next step."""
+    """Set the learning rate of the next step: of every parameter group this one, multiplied by the group's factor."""
     for group in optimiser.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get(_FACTOR, 1.0)
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer, module: nn.Module) -> dict[str, torch.Tensor]:
@@ -158,23 +165,26 @@ def _trained(optimiser: torch.optim.Optimizer, module: nn.Module) -> dict[str, n
     return named
 
 
-def _groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """One group when nothing decays, else two, with and without; an empty group is left out."""
+def _groups(module: nn.Module, rate: float, weight_decay: float, factors: Mapping[str, float]) -> list[dict[str, Any]]:
+    """A group for each factor of the rate, and for each of these, where anything decays, one with and one without."""
     normed = {
         id(parameter)
         for part in module.modules()
-        if isinstance(part, _NORMS)
+        if isinstance(part, NORMS)
         for parameter in cast(nn.Module, part).parameters(recurse=False)
     }
-    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    if not parameters:
+    found: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            spared = not weight_decay or parameter.ndim <= 1 or id(parameter) in normed
+            found.setdefault((factors.get(name, 1.0), spared), []).append(parameter)
+    if not found:
         raise InputError(type(module).__name__, "it has no parameter to train", "add a layer with weights")
-    if weight_decay == 0:
-        return [{"params": parameters, "weight_decay": 0.0}]
-    decayed = [parameter for parameter in parameters if parameter.ndim > 1 and id(parameter) not in normed]
-    spared = [parameter for parameter in parameters if parameter.ndim <= 1 or id(parameter) in normed]
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": spared, "weight_decay": 0.0}]
-    return [group for group in groups if group["params"]]
+    groups = []
+    for factor, spared in sorted(found):
+        group = {"params": found[factor, spared], "weight_decay": 0.0 if spared else weight_decay}
+        groups.append(group | ({} if factor == 1 else {"lr": rate * factor, _FACTOR: factor}))
+    return groups
 
 
 def _can_fuse(groups: Iterable[Mapping[str, Any]]) -> bool:

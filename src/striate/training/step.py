@@ -4,7 +4,7 @@ Step k is a pure function of (weights, optimiser state, data, seed, k): the batc
 and torch's generator is seeded from (seed, k) before it for what is random inside the network.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
@@ -14,6 +14,7 @@ from striate.core.random import torch_seed
 from striate.core.sample import Batch
 from striate.tasks.task import Task
 from striate.training.average import Average
+from striate.training.depth import frozen_norms
 from striate.training.optim import set_rate
 from striate.training.schedule import Schedule
 
@@ -34,7 +35,8 @@ class GeneralStep:
     ``batch_at(k)`` gives the batch of step k on the device. ``precision`` is ``float32``, ``float32 channels-last`` or
     ``bfloat16 channels-last``. ``rate`` is multiplied by the schedule's factor. ``clip`` bounds the norm of the
     gradient of all weights together (Pascanu et al. 2013, arXiv:1211.5063). ``average`` takes in the weights of every
-    step.
+    step. ``accumulate`` is in how many parts the network sees a batch (:func:`backward`). The norms in rows named by
+    ``freeze`` keep their statistics; their parameters were frozen before (:func:`striate.training.depth.freeze`).
     """
 
     def __init__(
@@ -51,8 +53,12 @@ class GeneralStep:
         clip: float | None = None,
         precision: str = "float32",
         average: Average | None = None,
+        accumulate: int = 1,
+        freeze: Sequence[str] = (),
     ) -> None:
         self.average = average
+        self.accumulate = accumulate
+        self.still = frozen_norms(module, freeze)
         self.module = module
         self.task = task
         self.batch_at = batch_at
@@ -68,13 +74,15 @@ class GeneralStep:
     def run(self, first: int, count: int) -> Tensor:
         """See :class:`BlockStep`."""
         self.module.train()
+        for norm in self.still:
+            norm.eval()
         losses = []
         for number in range(first, first + count):
             set_rate(self.optimiser, self.rate * self.schedule.factor(number, self.total))
             seed_generators(torch_seed(self.seed, number))
             batch = self.batch_at(number)
             self.optimiser.zero_grad(set_to_none=True)
-            losses.append(backward(self.module, self.task, batch, self.precision))
+            losses.append(backward(self.module, self.task, batch, self.precision, self.accumulate))
             if self.clip is not None:
                 nn.utils.clip_grad_norm_(self.parameters, self.clip)
             self.optimiser.step()
@@ -90,8 +98,44 @@ def seed_generators(seed: int) -> None:
         torch.cuda.manual_seed_all(seed)
 
 
-def backward(module: nn.Module, task: Task, batch: Batch, precision: str) -> Tensor:
-    """Leave the gradient of the batch's mean loss in the weights; returns that loss, detached."""
+def backward(module: nn.Module, task: Task, batch: Batch, precision: str, accumulate: int = 1) -> Tensor:
+    """Leave the gradient of the batch's mean loss in the weights, which have none; returns that loss, detached.
+
+    With ``accumulate`` above 1 the network sees the batch in so many parts, one after the other. A loss is a sum and
+    what to divide it by, so that with parts p the gradient is that of the whole batch up to rounding:
+
+        grad (sum_p L_p / sum_p n_p) = (sum_p grad L_p) / (sum_p n_p)
+
+    What depends on other samples of the batch (batch norm) or is drawn inside the network (dropout) sees the parts.
+    """
+    if accumulate == 1:
+        total, count = _loss(module, task, batch, precision)
+        loss = total / (count or 1)  # a batch in which nothing counts (masks that are all void) teaches nothing
+        loss.backward()
+        return loss.detach()
+    summed, counted = torch.zeros(()), 0.0
+    for part in parts(batch, accumulate):
+        total, count = _loss(module, task, part, precision)
+        total.backward()
+        summed, counted = summed + total.detach().float().cpu(), counted + count
+    gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
+    torch._foreach_div_(gradients, counted or 1.0)
+    return summed / (counted or 1.0)
+
+
+def parts(batch: Batch, count: int) -> list[Batch]:
+    """The batch in ``count`` consecutive parts whose sizes differ by one at most; no part is empty."""
+    found, first = [], 0
+    for images in batch.images.tensor_split(min(count, len(batch))):
+        place = slice(first, first + len(images))
+        targets = {name: one[place] for name, one in batch.targets.items()}
+        found.append(Batch(images, targets, batch.index[place]))
+        first = place.stop
+    return found
+
+
+def _loss(module: nn.Module, task: Task, batch: Batch, precision: str) -> tuple[Tensor, float]:
+    """The sum of the losses of a batch, with its graph, and what to divide it by."""
     images = lay_out(batch.images, precision)
     if precision.startswith("bfloat16"):
         with torch.autocast(images.device.type, torch.bfloat16):
@@ -99,10 +143,7 @@ def backward(module: nn.Module, task: Task, batch: Batch, precision: str) -> Ten
         raw = {name: one.float() for name, one in raw.items()} if isinstance(raw, dict) else raw.float()
     else:
         raw = module(images)
-    total, count = task.loss(raw, batch.targets[task.target])
-    loss = total / (count or 1)  # a batch in which nothing counts (masks that are all void) teaches nothing
-    loss.backward()
-    return loss.detach()
+    return task.loss(raw, batch.targets[task.target])
 
 
 def lay_out(images: Tensor, precision: str) -> Tensor:
