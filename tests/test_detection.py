@@ -1,4 +1,4 @@
-"""The two tasks that find boxes: losses that add up, decoding against its inverse, ignored boxes, original pixels."""
+"""The two tasks that find boxes: decoding against its inverse, ignored boxes, original pixels."""
 
 import json
 from math import ceil
@@ -20,6 +20,7 @@ from striate.tasks.detection import Detection, shares, strides_for
 from striate.tasks.detection_boxes import Found
 from striate.tasks.detection_yolo_v1 import YoloV1
 from striate.tasks.task import DataFacts, Place, Task, task_for
+from task_sets import perfect_grid, perfect_maps
 
 CLASSES = ("ant", "bee", "cat")
 CANVAS = {1: (250,), 2: (64, 90), 3: (32, 32, 40)}
@@ -65,48 +66,9 @@ def random_outputs(task, images, seed=0, canvas=None):
 
 
 def perfect_outputs(task, given, canvas=None):
-    """Outputs that say exactly the boxes: the inverse of decoding, written out cell by cell."""
+    """Outputs that say exactly the boxes."""
     size = canvas or CANVAS[task.axes]
-    return _perfect_grid(task, given, size) if isinstance(task, YoloV1) else _perfect_maps(task, given, size)
-
-
-def _perfect_maps(task, given, size):
-    raw = random_outputs(task, len(given), canvas=size)
-    for name, values in raw.items():
-        values.fill_(-12.0 if name.startswith("classes") else -40.0)
-    for image, boxes in enumerate(given):
-        for bounds, number in zip(boxes.bounds(), boxes.classes.tolist(), strict=True):
-            low, high = bounds.split(task.axes)
-            for stride in task.strides:
-                cell = ((low + high) / 2 / stride).floor().long().tolist()
-                point = (torch.tensor(cell) + 0.5) * stride
-                distances = torch.cat((point - low, high - point)) / stride
-                named = raw[f"classes{stride}"][(image, slice(None), *cell)]
-                if 0 <= distances.min() and distances.max() <= task.bins - 1 and named.max() < 0:
-                    break
-            else:
-                raise AssertionError(f"no cell can say {bounds}")
-            named[number] = 12.0
-            sides = raw[f"boxes{stride}"][(image, slice(None), *cell)].reshape(2 * task.axes, task.bins)
-            below = distances.floor().clamp(max=task.bins - 2).long()
-            for side, (place, distance) in enumerate(zip(below.tolist(), distances.tolist(), strict=True)):
-                sides[side, place] = torch.log(torch.tensor(1 - (distance - place) + 1e-12))
-                sides[side, place + 1] = torch.log(torch.tensor(distance - place + 1e-12))
-    return raw
-
-
-def _perfect_grid(task, given, size):
-    raw = torch.zeros(len(given), task.outputs(len(CLASSES)), *task.cells)
-    width = 2 * task.axes + 1
-    for image, boxes in enumerate(given):
-        for bounds, number in zip(boxes.bounds(), boxes.classes.tolist(), strict=True):
-            low, high = bounds.split(task.axes)
-            at = (low + high) / 2 * torch.tensor(task.cells) / torch.tensor(size)
-            cell = tuple(at.floor().long().tolist())
-            here = raw[(image, slice(None), *cell)]
-            here[:width] = torch.cat((at - at.floor(), ((high - low) / torch.tensor(size)).sqrt(), torch.ones(1)))
-            here[task.boxes * width + number] = 1.0
-    return raw
+    return perfect_grid(task, given, size) if isinstance(task, YoloV1) else perfect_maps(task, given, size)
 
 
 def part_of(raw, rows):
@@ -140,17 +102,6 @@ class TestBothTasks:
         task, given = made(kind, axes), targets(axes, images=8)
         turned = task.renumber(given, torch.tensor([1, 2, 0]), len(CLASSES))
         assert measured(task, perfect_outputs(task, turned), given)[task.headline] < 0.05
-
-    def test_the_loss_of_parts_adds_up(self, kind, axes):
-        task, given = made(kind, axes), targets(axes, images=7)
-        given[3] = Boxes(given[3].points, given[3].classes, torch.tensor([True, False, False]))
-        raw = random_outputs(task, len(given))
-        total, count = task.loss(raw, given)
-        for step in (1, 3):
-            parts = [slice(start, start + step) for start in range(0, len(given), step)]
-            sums = [task.loss(part_of(raw, rows), given[rows]) for rows in parts]
-            assert float(sum(part for part, _ in sums)) == pytest.approx(float(total), rel=1e-5)
-            assert sum(number for _, number in sums) == pytest.approx(count, rel=1e-5)
 
     def test_images_without_boxes_have_a_finite_loss_and_gradient(self, kind, axes):
         task, given = made(kind, axes), [one.take(torch.arange(0)) for one in targets(axes)]

@@ -136,7 +136,13 @@ class _Accuracy:
     def __init__(self) -> None:
         self.right = self.count = 0
 
-    def update(self, decoded: Mapping[str, Tensor], target: Tensor, index: Tensor | None = None) -> None:
+    def update(
+        self,
+        decoded: Mapping[str, Tensor],
+        target: Tensor,
+        index: Tensor | None = None,
+        places: Sequence[Place] | None = None,
+    ) -> None:
         self.right += int(((decoded["first"] > 0.5) == (target == 0)).sum())
         self.count += len(target)
 

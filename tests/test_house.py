@@ -53,7 +53,9 @@ BANNED_TEXT = (
 
 
 def python_files(*folders: str) -> list[Path]:
-    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+    """Ours: what is installed beside them (benchmarks/.peers) and results are not."""
+    found = sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+    return [path for path in found if not {".peers", "results"} & set(path.relative_to(ROOT).parts)]
 
 
 def parsed(path: Path) -> ast.Module:

@@ -11,7 +11,7 @@ import striate
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "striate"
-COMMANDS = ("demo", "prepare", "train", "evaluate", "predict", "inspect")
+COMMANDS = ("demo", "prepare", "find-lr", "train", "runs", "evaluate", "predict", "inspect")
 HEAVY = ("torch", "torchvision", "matplotlib", "scipy", "sklearn")
 
 

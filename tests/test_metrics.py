@@ -104,6 +104,21 @@ def test_confusion_and_scores_per_class_agree_with_scikit_learn(seed):
     assert result["balanced_accuracy"] == pytest.approx(sklearn.balanced_accuracy_score(labels, predicted))
 
 
+@pytest.mark.parametrize(("classes", "has"), [(2, False), (5, False), (6, True)])
+def test_top_five_is_told_where_it_is_not_always_one(classes, has):
+    metric = single_label(classes)
+    metric.update(np.eye(classes), np.arange(classes))
+    assert ("top5" in metric.compute()) == has
+
+
+def test_a_class_without_samples_has_no_figures_though_it_is_predicted():
+    metric = Confusion(3)
+    metric.update(np.array([[1.0, 0, 0], [0, 0, 1.0]]), [0, 0])
+    result = metric.compute()
+    assert result["precision"] == [1.0, None, None] and result["f1"][2] is None and result["recall"][2] is None
+    assert result["confusion"][0][2] == 1 and result["macro_f1"] == pytest.approx(2 / 3)
+
+
 def test_a_class_without_samples_or_predictions_has_no_recall_and_no_precision():
     metric = Confusion(3)
     metric.update(np.array([[1.0, 0, 0], [1.0, 0, 0]]), [0, 1])
@@ -193,23 +208,25 @@ def test_different_metrics_do_not_merge_and_empty_ones_do_not_compute():
 
 
 @settings(deadline=None, max_examples=40)
-@given(st.integers(1, 60), st.data())
-def test_interval_of_a_share_is_the_binomial_quantile(count, data):
+@given(st.integers(1, 5000), st.data())
+def test_interval_of_a_share_is_where_the_score_test_rejects(count, data):
+    """Wilson: the ends are the shares q at which (p - q)^2 = z^2 q (1 - q) / n, which holds without the closed form."""
     hits = data.draw(st.integers(0, count))
-    share = hits / count
-    mass = [math.comb(count, j) * share**j * (1 - share) ** (count - j) for j in range(count + 1)]
-    ends = []
-    for wanted in (0.025, 0.975):
-        total = 0.0
-        for j, part in enumerate(mass):
-            total += part
-            if total >= wanted - 1e-12:
-                ends.append(j / count)
-                break
-    assert proportion_interval(hits, count) == pytest.approx(tuple(ends))
+    share, z = hits / count, 1.959963984540054
+    low, high = proportion_interval(hits, count)
+    assert 0 <= low <= share <= high <= 1 and low < high
+    for end in (low, high):
+        assert (share - end) ** 2 == pytest.approx(z**2 * end * (1 - end) / count, abs=1e-12)
 
 
-def test_resampling_agrees_with_the_exact_interval():
+def test_intervals_of_shares_are_those_of_the_textbook_and_all_hits_leave_a_width():
+    assert proportion_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)  # Newcombe 1998, table I
+    assert proportion_interval(1, 29) == pytest.approx((0.0061, 0.1718), abs=1e-4)
+    assert proportion_interval(29, 29) == pytest.approx((0.8830, 1.0), abs=1e-4)
+    assert proportion_interval(0, 20) == pytest.approx((0.0, 0.1611), abs=1e-4)
+
+
+def test_resampling_agrees_with_the_interval_of_a_share():
     correct = np.array([1.0] * 132 + [0.0] * 68)
     sampled = bootstrap_interval(correct, resamples=8000, seed=3)
     assert sampled == pytest.approx(proportion_interval(132, 200), abs=0.011)

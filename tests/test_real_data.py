@@ -39,7 +39,7 @@ def test_a_few_steps_on_photos_leave_a_model_that_reads_the_files(
     data = shared_data("sign-digits")
     result = trained(data, tmp_path, 32, steps=40, batch=32)
     assert result.predictor.input_shape == (3, 32, 32)
-    assert result.samples["val"] == pytest.approx(206, abs=10)
+    assert len(result.measured["val"].loader) == pytest.approx(206, abs=10)
     records = load(tmp_path / "run").predict(data / "3")
     assert len(records) == len(list((data / "3").iterdir()))
     assert all(record["class"] in result.plan.classes for record in records)
@@ -69,5 +69,5 @@ def test_mnist1d_as_a_table_just_works(tmp_path: Path) -> None:
             lines.append(f"{reader.label(int(place))},{split},{values}")
     (tmp_path / "signals.csv").write_text("\n".join(lines))
     result = trained(tmp_path / "signals.csv", tmp_path, epochs=8)
-    assert result.samples["test"] == 1000
+    assert len(result.measured["test"].loader) == 1000
     assert result.figures["test"]["top1"] > 0.9

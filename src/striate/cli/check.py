@@ -10,6 +10,9 @@ def check(
     data: Annotated[str, typer.Argument(metavar="DATA", help="Folder, file, or the word of a generated set.")],
     data_format: Annotated[str | None, typer.Option("--format", help="Format by name; default: found.")] = None,
     target: Annotated[str | None, typer.Option(help="label, boxes, mask or keypoints.")] = None,
+    multi_label: Annotated[
+        bool | None, typer.Option(help="Several labels a sample, or classes a pixel; default: found.")
+    ] = None,
     arch: Annotated[str | None, typer.Option(help="Architecture to check against; default by the data.")] = None,
     size: Annotated[int | None, typer.Option(min=1, help="Working size in pixels; default by the data.")] = None,
     page: Annotated[Path | None, typer.Option(help="The page; default: check-NAME.html here.")] = None,
@@ -32,7 +35,7 @@ def check(
     from striate.recipes.check_lines import lines
     from striate.recipes.sources import DataSettings
 
-    given = {} if target is None else {"target": target}
+    given = {"target": target, "multi_label": multi_label}
     fields = {"kind": DataSettings.kind, "path": data, "format": data_format, "size": size, "options": given}
     settings = DataSettings.from_json(fields, "check")
     with progress_bar() as show:

@@ -13,10 +13,13 @@ from striate.cli.check import check
 from striate.cli.convert import convert
 from striate.cli.demo import demo
 from striate.cli.evaluate import evaluate
+from striate.cli.find_lr import find_lr
 from striate.cli.inspect import inspect
 from striate.cli.predict import predict
 from striate.cli.prepare import prepare
+from striate.cli.runs import runs
 from striate.cli.say import say
+from striate.cli.sweep import sweep
 from striate.cli.train import train
 from striate.core.errors import InputError
 
@@ -27,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-for command in (demo, check, convert, prepare, train, evaluate, predict, inspect):
+for command in (demo, check, convert, prepare, find_lr, train, sweep, runs, evaluate, predict, inspect):
     app.command()(command)
 
 # Usage errors are click's, which newer versions of typer carry inside them: found by name, both ways work.

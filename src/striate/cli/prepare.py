@@ -11,6 +11,9 @@ def prepare(
     out: Annotated[Path, typer.Option(help="Folder for the shards (made).")],
     data_format: Annotated[str | None, typer.Option("--format", help="Format by name; default: found.")] = None,
     target: Annotated[str | None, typer.Option(help="label, boxes, mask or keypoints.")] = None,
+    multi_label: Annotated[
+        bool | None, typer.Option(help="Several labels a sample, or classes a pixel; default: found.")
+    ] = None,
     size: Annotated[int | None, typer.Option(min=1, help="Working size in pixels; default by the data.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Threads that decode; default one a core.")] = None,
     budget: Annotated[float, typer.Option(min=0, help="GiB that raw samples may take, else packed.")] = 2.0,
@@ -22,7 +25,7 @@ def prepare(
     from striate.cli.say import progress_bar, say
     from striate.recipes.sources import DataSettings, prepare_data
 
-    options = {} if target is None else {"target": target}
+    options = {"target": target, "multi_label": multi_label}
     fields = {"kind": DataSettings.kind, "path": data, "format": data_format, "size": size, "options": options}
     settings = DataSettings.from_json(fields, "prepare")
     with progress_bar() as show:

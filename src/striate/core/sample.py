@@ -23,7 +23,8 @@ class Sample:
 
     ``name`` identifies it in lists and messages (usually the file); samples of one ``group`` (a patient, a device)
     must not be divided between training and validation. ``original`` is the size in which it was annotated, before
-    anything moved it (None: its own): predictions return to it.
+    anything moved it (None: its own): predictions return to it. ``time`` is the moment, in seconds, of a frame of a
+    video (None: it is none).
     """
 
     image: Tensor
@@ -31,6 +32,7 @@ class Sample:
     name: str = ""
     group: str | None = None
     original: tuple[int, ...] | None = None
+    time: float | None = None
 
     def __post_init__(self) -> None:
         if not 2 <= self.image.ndim <= 4:

@@ -35,7 +35,7 @@ class ReaderOptions(Spec):
     ``layout`` names the axes of arrays, N first. ``colour`` and ``bits`` are what images are brought to (``as found``
     and 0: what the set holds); ``background`` is what transparency is laid over, ``maximum_pixels`` the most an image
     may have. The columns are names in the header of a table, or positions counted from 1; an ignored column is not
-    read. ``multi_label`` says whether a sample may carry several labels (None: found out).
+    read. ``multi_label`` says whether a sample, or a pixel of a mask, may carry several labels (None: found out).
 
     ``target`` chooses what is to be learned where a set offers several: labels, boxes, masks or keypoints. ``images``
     is the folder of the images where labels lie elsewhere. Of masks, ``void`` is the value that means unknown and
@@ -88,6 +88,7 @@ class Collection:
 
     ``target`` is what is learned: ``label``, ``boxes``, ``mask`` or ``keypoints``; ``targets`` then gives a target of
     that name, of the kind of that name (boxes as annotated, wrong ones included: preparing drops and lists them).
+    ``multi_label`` says that the values of masks are bit sets of classes (:mod:`striate.core.bitsets`).
     ``sizes`` is the spatial size of a sample as annotated, found without decoding it; where an image is decoded smaller
     than that, targets are moved with it. ``problems`` are all annotations and files that were left out or are in doubt.
     """
@@ -101,6 +102,7 @@ class Collection:
     groups: Sequence[str | None] | None = None
     skipped: Sequence[tuple[str, str]] = ()
     target: str = "label"
+    multi_label: bool = False
     targets: "Callable[[int], dict[str, Target]] | None" = None
     note: Callable[[int], str | None] | None = None
     sources: Sequence[Path] = ()

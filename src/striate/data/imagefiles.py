@@ -70,13 +70,7 @@ class ImageFiles:
 def image_files(files: Sequence[ImageSource], options: ReaderOptions) -> ImageFiles:
     """The files as samples. What the options leave open, colour and bits, is settled by the headers of up to
     :data:`LOOKED_AT` images, evenly spread: when any has colour, all become RGB; when any has 16 bits, all do."""
-    rules = ImageRules(
-        colour=options.colour,
-        bits=options.bits,
-        background=options.background,
-        maximum_pixels=options.maximum_pixels,
-        at_least=options.decode_at_least,
-    )
+    rules = rules_of(options)
     if not files:
         return ImageFiles(files, rules, "")
     sizes: dict[int, tuple[int, int]] = {}
@@ -91,6 +85,17 @@ def image_files(files: Sequence[ImageSource], options: ReaderOptions) -> ImageFi
         if not rules.bits and not any(header.bits == 32 for header in headers):
             rules = replace(rules, bits=16 if any(header.bits == 16 for header in headers) else 8)
     return ImageFiles(files, rules, f"read as {rules.bits or 32}-bit {rules.colour}", sizes)
+
+
+def rules_of(options: ReaderOptions) -> ImageRules:
+    """The rules that the options state."""
+    return ImageRules(
+        colour=options.colour,
+        bits=options.bits,
+        background=options.background,
+        maximum_pixels=options.maximum_pixels,
+        at_least=options.decode_at_least,
+    )
 
 
 def _headers(files: Sequence[ImageSource], rules: ImageRules) -> dict[int, ImageHeader]:

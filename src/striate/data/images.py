@@ -218,8 +218,24 @@ def _by_pillow(image: ImageFile, path: ImageSource, rules: ImageRules, complaint
         if not jpeg.harmless(complaint):
             raise InputError(path, f"the image is damaged ({complaint})", _REPLACE)
         notes.append(f"kept, though its decoder says: {complaint}")
-    values = _values(ImageOps.exif_transpose(image) or image, rules)
-    return Decoded(_in_bits(values, rules.bits, path), "; ".join(notes) or None, size)
+    return Decoded(in_form(image, rules, path), "; ".join(notes) or None, size)
+
+
+def in_form(image: Image.Image, rules: ImageRules, path: ImageSource) -> NDArray[Any]:
+    """An image, or the frame of one that is sought, as the rules ask: (C, H, W). Errors: ``InputError`` for too many
+    pixels and for what cannot be brought to that form."""
+    _demand_size(image.width, image.height, path, rules)
+    return _in_bits(_values(ImageOps.exif_transpose(image) or image, rules), rules.bits, path)
+
+
+@contextmanager
+def opened(path: ImageSource, rules: ImageRules) -> Iterator[ImageFile]:
+    """An image file, to go through its frames with ``seek`` and :func:`in_form`. Errors: ``InputError`` as
+    :func:`read_image`, whatever is raised inside included."""
+    with _guarded(path), _bytes_of(path, _WHOLE) as (first, file):
+        image = _demand_decoder(first, path)(file)
+        _demand_size(image.width, image.height, path, rules)
+        yield image
 
 
 def _of_jpeg(data: bytes, header: jpeg.JpegHeader, rules: ImageRules) -> NDArray[np.uint8]:

@@ -36,9 +36,9 @@ class Reader(ABC):
     """A data set opened for reading.
 
     Attributes: ``format``, ``found`` (what was found and why it is taken for this format), ``classes``, ``target`` (the
-    name of the sample's target), ``multi_label``, ``labels``, ``splits`` (name to positions; ``all`` where there are
-    none), ``skipped``, ``problems``, ``settled`` (the options with what was found out put in). Errors of construction:
-    ``InputError`` naming what cannot be used.
+    name of the sample's target), ``multi_label`` (several classes a sample, or a pixel), ``labels``, ``splits`` (name
+    to positions; ``all`` where there are none), ``skipped``, ``problems``, ``settled`` (the options with what was found
+    out put in). Errors of construction: ``InputError`` naming what cannot be used.
 
     ``certainty`` orders formats that fit the same path: 0 for those that need nothing but files of a kind, 1 for those
     with a form of their own, 2 for those recognised by annotations that only they have. The most certain is taken.
@@ -76,7 +76,7 @@ class Reader(ABC):
         self.target = collection.target
         self.labels = collection.labels
         self.classes = self._renamed(collection.classes)
-        self.multi_label = collection.labels is not None and collection.labels.ndim == 2
+        self.multi_label = collection.multi_label or (collection.labels is not None and collection.labels.ndim == 2)
         self.skipped: list[tuple[str, str]] = list(collection.skipped)
         self.problems: list[Problem] = list(collection.problems)
         self.splits: dict[str, NDArray[np.int64]] = dict(collection.splits) or {ALL: np.arange(len(collection.images))}
@@ -250,6 +250,10 @@ class Reader(ABC):
             raise InputError(self.path, "the samples have no labels", fix)
         # one class is enough to find or to outline: what is no object is the other
         needed = min(self.options.minimum_classes, 1) if self.target != "label" else self.options.minimum_classes
+        if self.options.multi_label and self.target != "label" and not self.multi_label:
+            cause = f"several classes a pixel were asked for (multi_label), and its target, {self.target}, has one each"
+            fix = "read it with --target mask" if self.target != "mask" else "leave that out, or give a mask a class"
+            raise InputError(self.path, cause, fix)
         if len(self.classes) < needed:
             raise InputError(
                 self.path,

@@ -7,9 +7,10 @@ what is measured and what is served cannot differ.
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from copy import copy
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -36,8 +37,19 @@ MODEL_NAME = "model.safetensors"
 MOST_POSITIONS = 2**20
 """Positions of all inputs of a batch together: 256 of 64 x 64, 21 of 256 x 192."""
 
+MOST_KEPT = 2**26
+"""Values of samples that are kept together to be drawn: 21 photos of a megapixel."""
+
 READER = "reader"
 """Where a model file's experiment holds how its data was read (colour and bits of images, columns of tables)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What is said of a sample: the plain ``record``, and the ``image`` (C, *S) as it was read, where it was kept."""
+
+    record: dict[str, Any]
+    image: Tensor | None = None
 
 
 class Predictor:
@@ -152,16 +164,30 @@ class Predictor:
         skip: Callable[[str, str], None] | None = None,
         tiling: Tiling | None = None,
     ) -> Iterator[dict[str, Any]]:
-        """One plain record a sample, in order, each with the sample's ``name``, in pixels of the original sample.
+        """One plain record a sample, in order, each with the sample's ``name``, in pixels of the original sample, and
+        with its ``time`` in seconds where it is a frame of a video.
 
         With ``tiling`` the network goes over every sample window by window, without bringing it to the canvas.
         A sample that does not fit is told to ``skip`` by name and reason; without it that is an ``InputError``.
         Errors: ``InputError`` too for tiling with a task whose answers cannot be blended.
         """
+        return (answer.record for answer in self.answers(samples, batch, skip, tiling))
+
+    def answers(
+        self,
+        samples: Iterable[Sample],
+        batch: int = 64,
+        skip: Callable[[str, str], None] | None = None,
+        tiling: Tiling | None = None,
+        *,
+        keep: bool = False,
+    ) -> Iterator[Answer]:
+        """As :meth:`predict_samples`, with the images as they were read where they are to be kept."""
         if tiling is not None and not self.task.blended:
             cause = f"{self.task.kind} does not answer for every position"
             raise InputError("tiling", cause, "predict without it")
-        waiting: list[tuple[str, Place, Tensor]] = []
+        waiting: list[_Waiting] = []
+        held = 0
         most = 1 if tiling is not None else at_once(batch, self.input_shape)
         for sample in samples:
             try:
@@ -174,23 +200,24 @@ class Predictor:
                     raise
                 skip(sample.name, error.cause)
                 continue
-            waiting.append((sample.name, place, image))
-            if len(waiting) == most:
+            waiting.append(_Waiting(sample.name, sample.time, place, image, sample.image if keep else None))
+            held += sample.image.numel() if keep else 0
+            if len(waiting) == most or held > MOST_KEPT:
                 yield from self._answer(waiting, tiling)
-                waiting = []
+                waiting, held = [], 0
         if waiting:
             yield from self._answer(waiting, tiling)
 
-    def _answer(self, prepared: Sequence[tuple[str, Place, Tensor]], tiling: Tiling | None) -> Iterator[dict[str, Any]]:
+    def _answer(self, prepared: Sequence["_Waiting"], tiling: Tiling | None) -> Iterator[Answer]:
         if tiling is None:
-            decoded = {
-                name: one.cpu() for name, one in self.decode(torch.stack([each[2] for each in prepared])).items()
-            }
+            images = torch.stack([one.prepared for one in prepared])
+            decoded = {name: tensor.cpu() for name, tensor in self.decode(images).items()}
         else:
-            decoded = self.decode_tiled(prepared[0][2], tiling)
-        records = self.task.records(decoded, self.classes, [place for _, place, _ in prepared])
-        for (name, _, _), record in zip(prepared, records, strict=True):
-            yield {"name": name, **record}
+            decoded = self.decode_tiled(prepared[0].prepared, tiling)
+        records = self.task.records(decoded, self.classes, [one.place for one in prepared])
+        for one, record in zip(prepared, records, strict=True):
+            time = {} if one.time is None else {"time": one.time}
+            yield Answer({"name": one.name, **time, **record}, one.image)
 
     def decode_tiled(self, image: Tensor, tiling: Tiling) -> dict[str, Tensor]:
         """The blended outputs for one image (C, *S) of any size whose values are scaled, (1, K, *S) each."""
@@ -225,15 +252,16 @@ class Predictor:
         inputs: str | Path | Sequence[str | Path] | ArrayLike,
         batch: int = 64,
         tiling: Tiling | None = None,
+        every: int = 1,
     ) -> list[dict[str, Any]]:
-        """Predict for paths (files, folders, globs, NPZ, CSV) or for an array of samples (N, C, *S), window by window
-        with ``tiling``.
+        """Predict for paths (files, folders, globs, NPZ, CSV, videos) or for an array of samples (N, C, *S), window by
+        window with ``tiling``; of files of several frames every ``every``-th is taken.
 
         Errors: ``InputError`` naming the first input that cannot be read.
         """
         paths = [inputs] if isinstance(inputs, str | Path) else inputs if isinstance(inputs, list | tuple) else []
         if paths and all(isinstance(one, str | Path) for one in paths):
-            run = self.open(paths)
+            run = self.open(paths, every)
             records = list(self.predict_samples(run, batch, tiling=tiling))
             if run.skipped:
                 name, reason = run.skipped[0]
@@ -243,9 +271,23 @@ class Predictor:
         samples = (Sample(image, {}, str(position)) for position, image in enumerate(values))
         return list(self.predict_samples(samples, batch, tiling=tiling))
 
-    def open(self, inputs: Sequence[str | Path]) -> Inputs:
-        """The unlabelled samples of files, folders, globs, NPZ and CSV, to be read in order."""
-        return Inputs([str(one) for one in inputs], unlabelled(self.options), self.format)
+    def open(self, inputs: Sequence[str | Path], every: int = 1) -> Inputs:
+        """The unlabelled samples of files, folders, globs, NPZ, CSV and videos, to be read in order; of files of
+        several frames every ``every``-th."""
+        return Inputs([str(one) for one in inputs], unlabelled(self.options), self.format, self.input_shape, every)
+
+    def choosing(self, score: float | None = None, most: int | None = None) -> Self:
+        """The same network with other boxes chosen: those with at least this ``score``, at most so many a sample (None:
+        as it was). Errors: ``InputError`` for a task that chooses none, and for values out of range."""
+        chosen = {name: value for name, value in (("score", score), ("most", most)) if value is not None}
+        if chosen and not {"score", "most"} <= type(self.task).model_fields.keys():
+            raise InputError(
+                f"--{next(iter(chosen))}", f"{self.task.kind} finds no boxes to choose from", "leave it out"
+            )
+        other = copy(self)
+        if chosen:
+            other.task = Task.from_json({**self.task.to_json(), **chosen}, "score and most")
+        return other
 
 
 def load(path: str | Path) -> Predictor:
@@ -282,6 +324,16 @@ def at_once(asked: int, input_shape: Shape) -> int:
     """How many inputs (C, *S) go through the network together: as many as asked, of large ones fewer, so that maps of
     many channels fit into memory."""
     return max(1, min(asked, MOST_POSITIONS // max(1, math.prod(input_shape[1:]))))
+
+
+class _Waiting(NamedTuple):
+    """A prepared sample of a batch."""
+
+    name: str
+    time: float | None
+    place: Place
+    prepared: Tensor
+    image: Tensor | None
 
 
 def _placed(sample: Sample, by: Map) -> Place:

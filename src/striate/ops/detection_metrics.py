@@ -23,10 +23,12 @@ from striate.ops.box_matching import match
 from striate.ops.box_sets import Flags, Floats, FoundBoxes, Ints, TrueBoxes, known_classes, rows
 from striate.ops.error_analysis import error_analysis, worst_images
 from striate.ops.event_metrics import Tolerance, event_f1, event_figures
-from striate.ops.metrics import Result, Values, mean_where, ratios, to_numpy
+from striate.ops.metrics import Result, Values, mean_where, only_where, ratios, to_numpy
 
 SCORES: Floats = np.arange(101) / 100
 """The score thresholds of the F1 curves."""
+SURE = 0.5
+"""The least score of a detection that is held against the annotation (see ``doubtful``)."""
 OVERLAP = COCO_THRESHOLDS[0]
 """Where precision, recall, F1, the confusion matrix and the causes of error call a box found."""
 
@@ -37,13 +39,16 @@ class DetectionMetrics:
 
     Figures (None: there is no such value). Those of the COCO evaluation: ``map`` (thresholds .5 to .95), ``map50``,
     ``map75``, ``ar1``, ``ar10``, ``ar100``, and for rectangles ``map_small`` to ``ar_large`` (areas in the pixels the
-    bounds are in: give those of the original image). With one entry a class: ``average_precision``,
-    ``average_precision50``, ``support`` (boxes), and at the score ``threshold``: ``precision``, ``recall``, ``f1``.
+    bounds are in: give those of the original image). With one entry a class, None for one without boxes:
+    ``average_precision``, ``average_precision50``, and at the score ``threshold``: ``precision``, ``recall``, ``f1``;
+    ``support`` (boxes).
     ``confusion`` (K + 1, K + 1) counts boxes of class t (row) found as p (column); the last row is "nothing there", the
     last column "not found". ``best_threshold`` has the largest mean F1 of the classes that have boxes, ``best_f1``.
     ``curves``: ``recalls`` (101,) with ``precision`` (K, 101) at an overlap of .5, ``scores`` (101,) with ``f1``
-    (K, 101) and ``mean_f1`` (101,). ``errors`` as ``ops.error_analysis``, ``worst``: the worst images. For intervals
-    also the event figures of ``ops.event_metrics``.
+    (K, 101) and ``mean_f1`` (101,). ``errors`` as ``ops.error_analysis`` over detections of every score, and in it
+    ``at_threshold`` the same ``counts`` and ``counts_by_class`` of those at the score ``threshold``, with ``by_image``
+    (rows of an image and its count of each kind). ``doubtful``: detections of a score of .5 or more that contradict the
+    annotation. ``worst``: the worst images. For intervals also the event figures of ``ops.event_metrics``.
 
     ``threshold`` None takes the best one on what was taken in: stated on the same data, it flatters a little. At most
     100 detections of a class in an image count, those of the largest scores (but event figures take all).
@@ -163,6 +168,7 @@ class DetectionMetrics:
         confusion = confusion_matrix(found, truth, made, threshold)
         right = np.diag(confusion)[:-1]
         said, named = confusion[:, :-1].sum(axis=0), confusion[:-1].sum(axis=1)
+        stated = error_analysis(found.take(found.scores >= threshold), truth, self.classes, most=LIMITS[-1])
         worst = worst_images(found, truth, made.matching, threshold, LIMITS[-1])
         result: Result = {
             "count": len(numbers),
@@ -171,9 +177,9 @@ class DetectionMetrics:
             "average_precision50": [or_none(value) for value in made.by_class(0).tolist()],
             "support": support.tolist(),
             "threshold": threshold,
-            "precision": ratios(right, said),
+            "precision": only_where(known, ratios(right, said)),
             "recall": ratios(right, named),
-            "f1": ratios(2 * right, said + named),
+            "f1": only_where(known, ratios(2 * right, said + named)),
             "confusion": confusion.tolist(),
             "best_threshold": float(SCORES[best]),
             "best_f1": float(mean_f1[best]) if known.any() else None,
@@ -185,7 +191,15 @@ class DetectionMetrics:
                 "f1": _where(known, curves),
                 "mean_f1": mean_f1.tolist() if known.any() else None,
             },
-            "errors": error_analysis(found, truth, self.classes, most=LIMITS[-1], matching=made.matching).to_json(),
+            "errors": {
+                **error_analysis(found, truth, self.classes, most=LIMITS[-1], matching=made.matching).to_json(),
+                "at_threshold": {
+                    "counts": stated.counts(),
+                    "counts_by_class": stated.counts_by_class(),
+                    "by_image": [[numbers[image], *counts] for image, *counts in stated.by_image()],
+                },
+            },
+            "doubtful": [{**one, "image": numbers[one["image"]]} for one in stated.doubtful(max(SURE, threshold))],
             "worst": [{**one, "image": numbers[one["image"]]} for one in worst],
         }
         result["macro_f1"] = mean_where(result["f1"], known)

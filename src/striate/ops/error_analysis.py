@@ -88,6 +88,41 @@ class Errors:
         """AP50 as it is; None without boxes."""
         return self._average_precision(self._given())
 
+    def by_image(self) -> list[list[int]]:
+        """For each image with errors its number, and how often each of ``KINDS`` occurs there."""
+        images = int(max(self.found.images.max(initial=-1), self.truth.images.max(initial=-1))) + 1
+        table = np.zeros((images, len(KINDS)), dtype=np.int64)
+        wrong = self.kind >= 0
+        np.add.at(table, (self.found.images[wrong], self.kind[wrong]), 1)
+        table[:, -1] += np.bincount(self.truth.images[self.missed], minlength=images)
+        return [[image, *table[image].tolist()] for image in np.flatnonzero(table.any(axis=1)).tolist()]
+
+    def doubtful(self, least: float, most: int = 12, each: int = 3) -> list[dict[str, Any]]:
+        """The detections of the largest scores, ``least`` or more, that contradict the annotation outright: where
+        nothing is annotated (``background``: a missing label?) or something else is (``class``: a wrong one?).
+
+        ``{"image", "kind", "score", "class", "bounds", "annotated"}`` each, at most ``most`` and ``each`` of one image,
+        the largest score first; ``annotated`` is the class of the box it is on, None for none. Which side is wrong the
+        figures cannot tell.
+        """
+        asked = np.isin(self.kind, (KINDS.index("background"), KINDS.index("class"))) & (self.found.scores >= least)
+        places = np.flatnonzero(asked)
+        places = places[np.argsort(-self.found.scores[places], kind="stable")]
+        images = self.found.images[places]
+        few = np.array([int((images[:at] == image).sum()) < each for at, image in enumerate(images)], dtype=bool)
+        places = places[few][:most]
+        return [
+            {
+                "image": int(self.found.images[at]),
+                "kind": KINDS[self.kind[at]],
+                "score": float(self.found.scores[at]),
+                "class": int(self.found.classes[at]),
+                "bounds": self.found.bounds[at].tolist(),
+                "annotated": int(self.truth.classes[self.about[at]]) if self.about[at] >= 0 else None,
+            }
+            for at in places.tolist()
+        ]
+
     def to_json(self) -> dict[str, Any]:
         """Counts and gains as plain numbers, with the thresholds they are stated for."""
         return {

@@ -1,4 +1,8 @@
-"""Percentile bootstrap intervals (Efron and Tibshirani 1993, "An Introduction to the Bootstrap", section 13.3)."""
+"""Intervals of a mean by the percentile bootstrap (Efron and Tibshirani 1993, "An Introduction to the Bootstrap",
+section 13.3), and of a share by its score (Wilson 1927)."""
+
+import math
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
@@ -35,23 +39,21 @@ def bootstrap_interval(
 
 
 def proportion_interval(hits: int, count: int, level: float = 0.95) -> tuple[float, float]:
-    """The percentile bootstrap interval of a share, as if by infinitely many resamples: no draws, no seed.
+    """The score interval of a share of ``hits`` in ``count`` independent trials (Wilson 1927, "Probable inference, the
+    law of succession, and statistical inference", J. Amer. Statist. Assoc. 22, 209 to 212).
 
-    The mean of n values drawn with replacement from ``hits`` ones and ``count - hits`` zeros is a Binomial(n, hits/n)
-    number over n, so the quantiles of the bootstrap distribution are those of the binomial: the least j with
-    P(J <= j) >= q. When all or no samples are hits both ends coincide, as for every percentile bootstrap.
+    With p = hits / count, n = count and z the (1 + level) / 2 quantile of the normal distribution,
+
+        (p + z^2 / 2n  -+  z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n)
+
+    It has a width also where all or no trials are hits, unlike the bootstrap, and stays within [0, 1]; it covers near
+    its level on average at any n (Brown, Cai and DasGupta 2001, Statist. Sci. 16, 101 to 133).
     Errors: ``ValueError`` unless 0 <= hits <= count, count > 0 and 0 < level < 1.
     """
     if not 0 <= hits <= count or count == 0 or not 0 < level < 1:
         raise ValueError(f"{hits} hits of {count} at level {level} have no interval")
-    if hits in (0, count):
-        return hits / count, hits / count
-    share = hits / count
-    log_factorial = np.concatenate(([0.0], np.cumsum(np.log(np.arange(1, count + 1)))))
-    j = np.arange(count + 1)
-    log_mass = (
-        log_factorial[count] - log_factorial - log_factorial[::-1] + j * np.log(share) + (count - j) * np.log1p(-share)
-    )
-    below = np.cumsum(np.exp(log_mass))
-    low, high = np.searchsorted(below / below[-1], [(1 - level) / 2, (1 + level) / 2])
-    return float(low) / count, float(high) / count
+    share, z = hits / count, NormalDist().inv_cdf((1 + level) / 2)
+    middle, scale = share + z * z / (2 * count), 1 + z * z / count
+    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    low, high = (middle - half) / scale, (middle + half) / scale
+    return (0.0 if hits == 0 else low), (1.0 if hits == count else high)  # which rounding would miss by an ulp

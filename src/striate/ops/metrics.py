@@ -5,7 +5,7 @@ Scores are logits (B, K), torch or numpy (log-probabilities are logits too); lab
 so that :class:`Collection` can lay several metrics side by side. The result does not depend on the order of updates,
 nor on how samples were divided among parts, beyond the rounding of sums.
 
-Metrics of multi-label classification are in ``ops.multilabel``, bootstrap intervals in ``ops.intervals``.
+Metrics of multi-label classification are in ``ops.multilabel``, intervals in ``ops.intervals``.
 """
 
 from abc import ABC, abstractmethod
@@ -70,10 +70,10 @@ class Collection(Metric):
 
 
 def single_label(classes: int, bins: int = 15) -> Collection:
-    """What is measured of a single-label classifier with ``classes`` classes."""
+    """What is measured of a single-label classifier with ``classes`` classes; top-5 only where it is not always 1."""
     return Collection(
         {
-            "top": TopK((1, 5)),
+            "top": TopK((1, 5) if classes > 5 else (1,)),
             "likelihood": NegativeLogLikelihood(),
             "calibration": Calibration(bins),
             "confusion": Confusion(classes),
@@ -87,8 +87,7 @@ class TopK(Metric):
 
     The rank of the true class is the number of classes with a higher score, plus those of lower number with the same
     score, so that ``top1`` agrees with the first largest score. With k classes or fewer, top-k is 1. The interval
-    ``top1_interval`` is the 95 % percentile bootstrap over per-sample correctness, in its exact form
-    (:func:`striate.ops.intervals.proportion_interval`).
+    ``top1_interval`` is the 95 % score interval of Wilson (:func:`striate.ops.intervals.proportion_interval`).
     """
 
     def __init__(self, k: tuple[int, ...] = (1, 5)) -> None:
@@ -128,7 +127,8 @@ class Confusion(Metric):
     """The confusion matrix, and per class precision, recall, F1 and support.
 
     ``confusion[t][p]`` counts samples of class t predicted as p. precision = TP / (TP + FP), recall = TP / (TP + FN),
-    F1 = 2 TP / (2 TP + FP + FN); what divides by zero is ``None``: there is no such value. ``macro_f1`` and
+    F1 = 2 TP / (2 TP + FP + FN); what divides by zero is ``None``: there is no such value, and a class without samples
+    has none of the three (what is wrongly taken for it shows in ``confusion``). ``macro_f1`` and
     ``balanced_accuracy`` (mean recall) are means over the classes that have samples.
     """
 
@@ -154,15 +154,16 @@ class Confusion(Metric):
         _some(int(self.matrix.sum()))
         right = np.diag(self.matrix)
         support, predicted = self.matrix.sum(axis=1), self.matrix.sum(axis=0)
-        recall, f1 = ratios(right, support), ratios(2 * right, support + predicted)
+        known = support > 0
+        recall, f1 = ratios(right, support), only_where(known, ratios(2 * right, support + predicted))
         return {
             "confusion": self.matrix.tolist(),
-            "precision": ratios(right, predicted),
+            "precision": only_where(known, ratios(right, predicted)),
             "recall": recall,
             "f1": f1,
             "support": support.tolist(),
-            "macro_f1": mean_where(f1, support > 0),
-            "balanced_accuracy": mean_where(recall, support > 0),
+            "macro_f1": mean_where(f1, known),
+            "balanced_accuracy": mean_where(recall, known),
         }
 
 
@@ -276,6 +277,11 @@ def log_softmax(values: Array) -> Array:
 def ratios(above: npt.NDArray[Any], below: npt.NDArray[Any]) -> list[float | None]:
     """``above / below`` entry by entry, ``None`` where ``below`` is 0."""
     return [float(a) / float(b) if b else None for a, b in zip(above.tolist(), below.tolist(), strict=True)]
+
+
+def only_where(known: npt.NDArray[np.bool_], values: list[float | None]) -> list[float | None]:
+    """The values of what is known, ``None`` for the rest."""
+    return [value if has else None for value, has in zip(values, known.tolist(), strict=True)]
 
 
 def mean_where(values: list[float | None], chosen: npt.NDArray[np.bool_]) -> float | None:

@@ -5,7 +5,7 @@ from typing import Any, Self, final
 import numpy as np
 import numpy.typing as npt
 
-from striate.ops.metrics import Array, Metric, Result, Values, mean_where, ratios, to_numpy
+from striate.ops.metrics import Array, Metric, Result, Values, mean_where, only_where, ratios, to_numpy
 
 
 @final
@@ -54,17 +54,18 @@ class MultiLabel(Metric):
         right = (predicted & truths).sum(axis=0)
         support, named = truths.sum(axis=0), predicted.sum(axis=0)
         precisions = [average_precision(scores[:, tag], truths[:, tag]) for tag in range(self.tags)]
-        f1 = ratios(2 * right, support + named)
+        known = support > 0
+        f1 = only_where(known, ratios(2 * right, support + named))
         total = int(support.sum() + named.sum())
         return {
             "count": len(scores),
-            "mean_average_precision": mean_where(precisions, support > 0),
+            "mean_average_precision": mean_where(precisions, known),
             "average_precision": precisions,
-            "precision": ratios(right, named),
+            "precision": only_where(known, ratios(right, named)),
             "recall": ratios(right, support),
             "f1": f1,
             "support": support.tolist(),
-            "macro_f1": mean_where(f1, support > 0),
+            "macro_f1": mean_where(f1, known),
             "micro_f1": 2 * int(right.sum()) / total if total else None,
             "exact_match": float((predicted == truths).all(axis=1).mean()),
         }

@@ -15,9 +15,7 @@ from striate.recipes.check_page import write_check_page
 from striate.recipes.preflight import Preflight, preflight
 from striate.recipes.preflight_page import preflight_sections
 from striate.recipes.sources import DataSettings, Opened, open_for
-
-MARK = b'content="striate'
-"""What the first bytes of our pages hold: only such a file is written over."""
+from striate.report.html import demand_page
 
 Say = Callable[[str], None]
 Show = Callable[[int, int, str], None]
@@ -73,8 +71,7 @@ def check(
 
 def write_page(checked: Checked, path: Path) -> None:
     """The page of a check. Errors: ``InputError`` when there is a file that is no page of ours."""
-    if path.exists() and not (path.is_file() and MARK in path.read_bytes()[:2000]):
-        raise InputError(path, "it is there already, and no page of striate", "give another --page")
+    demand_page(path, "give another --page")
     extra = () if checked.preflight is None else preflight_sections(checked.preflight)
     write_check_page(checked.reader, checked.diagnosis, path, extra)
 
@@ -85,9 +82,9 @@ def page_name(data: str) -> Path:
     return Path(f"check-{name}.html")
 
 
-def brief(opened: Opened, architecture: str | None = None, *, say: Say = lambda line: None) -> None:
+def brief(opened: Opened, architecture: str | None = None, *, say: Say = lambda line: None) -> Diagnosis:
     """What stands out before a training, in a few lines and seconds: the worst of a quick look at the data, and what
-    the network (None: what suits the data) would not see of it. It stops nothing."""
+    the network (None: what suits the data) would not see of it. It stops nothing, and gives what the look found."""
     diagnosis = examine(opened.reader, deep=False)
     worst = [finding for finding in diagnosis.findings if finding.severity != "note"]
     for finding in worst[:4]:
@@ -98,7 +95,8 @@ def brief(opened: Opened, architecture: str | None = None, *, say: Say = lambda 
     try:
         seen = preflight(opened.reader, opened.geometry, architecture, steps=False)
     except InputError:
-        return  # whoever trains is told in a moment, and better
+        return diagnosis  # whoever trains is told in a moment, and better
     for one in seen.advice:
         if one.severity != "note":
             say(f"check: {one.severity}: {one.cause}; {one.fix}")
+    return diagnosis

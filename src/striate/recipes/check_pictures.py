@@ -69,7 +69,7 @@ def finding_pictures(reader: Reader, finding: Finding) -> Figure | None:
 
 
 def _clear(reader: Reader) -> int | None:
-    return 0 if reader.target == "mask" and is_background(reader.classes) else None
+    return 0 if reader.target == "mask" and not reader.multi_label and is_background(reader.classes) else None
 
 
 def drawn(reader: Reader, position: int, *, plain: bool = False) -> Shown | None:
@@ -88,7 +88,7 @@ def drawn(reader: Reader, position: int, *, plain: bool = False) -> Shown | None
         outlines = _outlines(target)
     elif target is not None and not plain and target.kind == "mask":
         mask = _mask(target, values)
-    return Shown(values, title, outlines, mask)
+    return Shown(values, title, outlines, mask, several=mask is not None and reader.multi_label)
 
 
 def _without_targets(reader: Reader, position: int) -> Shown | None:
@@ -137,7 +137,7 @@ def _faulty(reader: Reader, code: str, position: int, item: Shown, detail: str) 
     chosen = next((number for number, said in wrong.items() if said == detail), None)
     outlines = tuple(Outline(one.bounds, one.label, number in wrong) for number, one in enumerate(item.outlines))
     focus = None if chosen is None or len(size) != 2 else _focus(outlines[chosen].bounds, item.values.shape[-2:])
-    return Shown(item.values, item.title, outlines, item.mask, detail, focus)
+    return Shown(item.values, item.title, outlines, item.mask, detail, focus, item.several)
 
 
 def _focus(bounds: Sequence[float], size: tuple[int, ...]) -> tuple[float, float, float, float] | None:
@@ -163,7 +163,7 @@ def _focus(bounds: Sequence[float], size: tuple[int, ...]) -> tuple[float, float
 
 
 def _noted(item: Shown, note: str) -> Shown:
-    return Shown(item.values, item.title, item.outlines, item.mask, note, item.focus)
+    return Shown(item.values, item.title, item.outlines, item.mask, note, item.focus, item.several)
 
 
 def _spread(reader: Reader, most: int) -> list[int]:
@@ -191,7 +191,7 @@ def _spread(reader: Reader, most: int) -> list[int]:
             for label in shows[best]:
                 times[label] = times.get(label, 0) + 1
     part_of = {position: number for number, part in enumerate(parts) for position in part.tolist()}
-    return sorted(chosen, key=lambda position: (part_of[position], min(shows[position], default=-1), position))
+    return sorted(chosen, key=lambda position: part_of[position])  # within a split the classes take turns, as chosen
 
 
 def _rarity(labels: frozenset[int], times: dict[int, int]) -> int:

@@ -93,7 +93,9 @@ def _make_parents(target: Path) -> list[Path]:
 def _again(reader: Reader, options: ReaderOptions) -> ReaderOptions:
     """How what was written is read: for the same target, by the same rules where these were given."""
     target = None if reader.target == "label" else reader.target
-    return ReaderOptions(minimum_classes=0, target=target, maximum_pixels=options.maximum_pixels)  # type: ignore[arg-type]
+    several = True if reader.multi_label and target == "mask" else None
+    most = options.maximum_pixels
+    return ReaderOptions(minimum_classes=0, target=target, maximum_pixels=most, multi_label=several)  # type: ignore[arg-type]
 
 
 def _differences(before: Reader, after: Reader, target: Path, lost: list[str]) -> list[str]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from striate.core.bitsets import unpacked
 from striate.core.errors import InputError
 from striate.core.sample import Boxes, Mask
 from striate.core.transform import Compose
@@ -86,7 +87,7 @@ def objects(reader: Reader, geometry: Geometry) -> Objects | None:
             bounds = sound.move(by).bounds().numpy()
             low, high = bounds[:, : len(size)], bounds[:, len(size) :]
         elif isinstance(target, Mask):
-            low, high = _regions(target.move(by))
+            low, high = _regions(target.move(by), len(reader.classes) if reader.multi_label else 0)
         else:
             continue
         centres.append((low + high) / 2)
@@ -104,13 +105,17 @@ def objects(reader: Reader, geometry: Geometry) -> Objects | None:
     )
 
 
-def _regions(mask: Mask) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """For each class in a mask (class 0 left out where it is one of several) a cube of its area about its centre."""
+def _regions(mask: Mask, layers: int = 0) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """For each class in a mask (class 0 left out where it is one of several) a cube of its area about its centre.
+    ``layers`` is the number of classes where values are bit sets, else 0."""
     values = mask.values.numpy()
-    present = [value for value in np.unique(values).tolist() if value not in (mask.ignore, 0)]
-    low, high = np.zeros((len(present), values.ndim)), np.zeros((len(present), values.ndim))
-    for row, value in enumerate(present):
-        where = np.argwhere(values == value)
+    if layers:
+        regions = [layer for layer in unpacked(values, layers) if layer.any()]
+    else:
+        regions = [values == value for value in np.unique(values).tolist() if value not in (mask.ignore, 0)]
+    low, high = np.zeros((len(regions), values.ndim)), np.zeros((len(regions), values.ndim))
+    for row, region in enumerate(regions):
+        where = np.argwhere(region)
         side = len(where) ** (1 / values.ndim)
         low[row], high[row] = where.mean(axis=0) + 0.5 - side / 2, where.mean(axis=0) + 0.5 + side / 2
     return low, high

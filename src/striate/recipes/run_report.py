@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from striate.analysis.summary import Summary, SummaryRow, summary
+from striate.data.doctor.diagnosis import Diagnosis
 from striate.layers.layer import Layer
-from striate.recipes.run_pictures import answers, seen_in_training
+from striate.recipes.measured_sections import measured_sections
+from striate.recipes.run_pictures import seen_in_training
 from striate.recipes.sources import Source
 from striate.report.html import write
 from striate.report.plots import class_counts, figure_curves, loss_curves
-from striate.report.records import Block, Fact, Facts, Figure, Listing, Report, Section, Table, Text, shown
+from striate.report.records import Block, Fact, Facts, Figure, Listing, Report, Section, Table, Text, counted, shown
 
 if TYPE_CHECKING:
     from striate.recipes.run import RunResult
@@ -21,7 +23,7 @@ UNITS = {"boxes": "boxes", "mask": "pixels"}
 """What is counted of each class, where that is not samples."""
 
 
-def write_report(result: "RunResult", source: Source, path: Path) -> None:
+def write_report(result: "RunResult", source: Source, diagnosis: Diagnosis, path: Path) -> None:
     """Write the run's report as one self-contained HTML file."""
     task, plan = result.predictor.task, result.plan
     split = next(iter(reversed(result.figures)))
@@ -29,8 +31,7 @@ def write_report(result: "RunResult", source: Source, path: Path) -> None:
     sections = [
         Section("Result", (_facts(result), _splits_table(result))),
         Section("Training", _curves(result)),
-        *task.sections(figures, plan.classes),
-        *_answers(result, source, split),
+        *measured_sections(result.measured[split], figures, diagnosis),
         Section("Data", _data(result, source)),
         Section("Network", _network(result)),
         Section("How to repeat it", _repeat(result)),
@@ -88,11 +89,6 @@ def _curves(result: "RunResult") -> tuple[Block, ...]:
     return tuple(blocks)
 
 
-def _answers(result: "RunResult", source: Source, split: str) -> list[Section]:
-    figure = answers(result.predictor, source, split)
-    return [] if figure is None else [Section("Answers", (figure,))]
-
-
 def _data(result: "RunResult", source: Source) -> tuple[Block, ...]:
     counts = {split: source.class_counts(split) for split in source.splits}
     made = " The validation split was made here and is recorded in split.json." if source.made_validation else ""
@@ -103,8 +99,12 @@ def _data(result: "RunResult", source: Source) -> tuple[Block, ...]:
     ]
     if source.shards.skipped:
         rows = tuple((name, reason) for name, reason in source.shards.skipped[:200])
-        blocks.append(Table(("skipped", "reason"), rows, caption=f"{len(source.shards.skipped)} samples were skipped."))
+        blocks.append(Table(("skipped", "reason"), rows, caption=_skipped(len(source.shards.skipped))))
     return tuple(blocks)
+
+
+def _skipped(count: int) -> str:
+    return f"{counted(count, 'sample')} {'was' if count == 1 else 'were'} skipped."
 
 
 def _network(result: "RunResult") -> tuple[Block, ...]:

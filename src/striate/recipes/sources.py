@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PositiveInt
 
+from striate.core import bitsets
 from striate.core.errors import InputError
 from striate.core.sample import Boxes, Mask
 from striate.core.spec import Spec
@@ -82,7 +83,7 @@ class Source:
             return self.shards.counts(self.splits[split])
         totals = np.zeros(len(self.classes), dtype=np.int64)
         for target in self.shards.targets(self.splits[split]).get(self.shards.target, ()):
-            totals += _occurrences(target, len(self.classes))
+            totals += _occurrences(target, len(self.classes), self.shards.multi_label)
         return tuple(totals.tolist())
 
     @property
@@ -191,10 +192,12 @@ def _alike(shards: Shards, pool: NDArray[np.int64]) -> NDArray[Any]:
     return np.array(found).reshape(len(pool), len(shards.classes))
 
 
-def _occurrences(target: object, classes: int) -> NDArray[np.int64]:
-    """How often each class is among boxes, or among the pixels of a mask."""
+def _occurrences(target: object, classes: int, several: bool = False) -> NDArray[np.int64]:
+    """How often each class is among boxes, or among the pixels of a mask of class numbers, or of bit sets."""
     if isinstance(target, Boxes):
         return np.bincount(target.classes.numpy(), minlength=classes)
+    if isinstance(target, Mask) and several:
+        return bitsets.counts(target.values.numpy(), classes)
     if isinstance(target, Mask):
         values = target.values.numpy().astype(np.int64).ravel()
         return np.bincount(values[(values >= 0) & (values < classes) & (values != target.ignore)], minlength=classes)

@@ -167,7 +167,13 @@ class _OfLogits:
     def __init__(self, metric: Metric) -> None:
         self.metric = metric
 
-    def update(self, decoded: Mapping[str, Tensor], target: Tensor, index: Tensor | None = None) -> None:
+    def update(
+        self,
+        decoded: Mapping[str, Tensor],
+        target: Tensor,
+        index: Tensor | None = None,
+        places: Sequence[Place] | None = None,
+    ) -> None:
         """Take in one batch."""
         self.metric.update(decoded["logits"], target)
 

@@ -12,15 +12,17 @@ from striate.report.plots import confusion_matrix
 from striate.report.records import Block, Cell, Fact, Facts, Figure, Section, Table, Text, shown
 from striate.report.style import FULL, INK, MUTED, RULE, SERIES, drawing, end_labels, finish, label
 
+WHY, WORST, DOUBTFUL = "Why it is not higher", "Worst samples", "Labels to look at"
+"""Titles of sections, to which pictures of the samples may be added."""
 _NAMED = len(SERIES)
 """Up to how many classes each have a line of their own colour in the curves."""
 _AVERAGES: dict[str, str] = {
     "map": "mAP, overlaps .50 to .95",
     "map50": "mAP at overlap .50",
     "map75": "mAP at overlap .75",
-    "map_small": "mAP of small objects (below 32 x 32 pixels of the canvas)",
+    "map_small": "mAP of small objects (up to 32 x 32 pixels of the original)",
     "map_medium": "mAP of medium ones",
-    "map_large": "mAP of large ones (above 96 x 96)",
+    "map_large": "mAP of large ones (from 96 x 96 on)",
     "ar1": "recall with 1 box a class and image",
     "ar10": "recall with 10",
     "ar100": "recall with 100",
@@ -33,7 +35,7 @@ _AVERAGES: dict[str, str] = {
     "event_precision": "precision of events within the tolerance",
     "event_recall": "recall of events within the tolerance",
 }
-_CAUSES: dict[str, tuple[str, str]] = {
+CAUSES: dict[str, tuple[str, str]] = {
     "class": ("wrong class", "on an object of another class"),
     "localisation": ("wrong place", "the right class, overlap of .1 to .5"),
     "both": ("both wrong", "another class, overlap of .1 to .5"),
@@ -41,6 +43,7 @@ _CAUSES: dict[str, tuple[str, str]] = {
     "background": ("nothing there", "overlap below .1 with every object"),
     "missed": ("missed", "an object no detection is about"),
 }
+"""The kinds of ``ops.error_analysis`` in words, and what they mean."""
 
 
 def sections(figures: Mapping[str, Any], classes: Sequence[str]) -> list[Section]:
@@ -50,8 +53,9 @@ def sections(figures: Mapping[str, Any], classes: Sequence[str]) -> list[Section
     return [
         Section("Boxes", (_at_threshold(figures), _averages(figures), precision_recall(figures["curves"], classes))),
         Section("Classes", _classes(figures, classes)),
-        Section("Why it is not higher", _errors(figures["errors"], classes)),
-        *([Section("Worst samples", (_worst(figures),))] if figures["worst"] else []),
+        Section(WHY, _errors(figures["errors"], classes, figures["threshold"])),
+        *([Section(WORST, (_worst(figures),))] if figures["worst"] else []),
+        *([Section(DOUBTFUL, _doubtful(figures["doubtful"], classes))] if figures["doubtful"] else []),
     ]
 
 
@@ -79,37 +83,42 @@ def _classes(figures: Mapping[str, Any], classes: Sequence[str]) -> tuple[Block,
     table = Table(
         ("class", "boxes", "AP", "AP50", "precision", "recall", "F1"),
         rows,
-        caption=f"Precision, recall and F1 {stated}; AP is the mean of overlaps .50 to .95.",
+        caption=f"Precision, recall and F1 {stated}; AP is the mean of overlaps .50 to .95. A class without boxes in"
+        " this data has no figures.",
     )
     matrix = confusion_matrix(
         figures["confusion"],
         (*classes, "no box"),
-        f"Boxes {stated}. Row 'no box': detections where nothing is; column 'no box': objects that were not found.",
+        f"Boxes {stated}, as in the table. Row 'no box': detections where nothing is; column 'no box': objects that"
+        " were not found.",
+        unit="boxes",
+        stated=f"score ≥ {figures['threshold']:g}, overlap ≥ .50",
     )
     return table, matrix, f1_curves(figures["curves"], classes, figures["threshold"])
 
 
-def _errors(errors: Mapping[str, Any], classes: Sequence[str]) -> tuple[Block, ...]:
+def _errors(errors: Mapping[str, Any], classes: Sequence[str], threshold: float) -> tuple[Block, ...]:
+    stated = errors["at_threshold"]
     rows = tuple(
-        (words, meaning, errors["counts"][name], errors["gains"][name]) for name, (words, meaning) in _CAUSES.items()
+        (words, meaning, stated["counts"][name], errors["counts"][name], errors["gains"][name])
+        for name, (words, meaning) in CAUSES.items()
     )
-    gains = [errors["gains"][name] or 0.0 for name in _CAUSES]
+    gains = [errors["gains"][name] or 0.0 for name in CAUSES]
     most = int(np.argmax(gains))
     table = Table(
-        ("error", "what it is", "times", "AP50 gained if it were right"),
+        ("error", "what it is", f"times, score ≥ {threshold:g}", "times, any score", "AP50 gained if right"),
         rows,
-        ("left", "left", "right", "right"),
-        f"After TIDE (Bolya et al. 2020), over detections of every score; AP50 is {shown(errors['map50'], 3)}. Gains do"
-        " not add up: mending one kind changes what another is worth.",
+        ("left", "left", "right", "right", "right"),
+        f"After TIDE (Bolya et al. 2020); gains are over detections of any score, with AP50 at"
+        f" {shown(errors['map50'], 3)}. They do not add up: mending one kind changes what another is worth.",
         highlight=most if gains[most] > 0 else None,
     )
     by_class = Table(
-        ("class", *(words for words, _ in _CAUSES.values())),
+        ("class", *(words for words, _ in CAUSES.values())),
         tuple(
-            (name, *(errors["counts_by_class"][kind][number] for kind in _CAUSES))
-            for number, name in enumerate(classes)
+            (name, *(stated["counts_by_class"][kind][number] for kind in CAUSES)) for number, name in enumerate(classes)
         ),
-        caption="How often, by class of the detection, or of the missed object.",
+        caption=f"How often at the score {threshold:g}, by class of the detection, or of the missed object.",
     )
     return table, by_class
 
@@ -125,6 +134,23 @@ def _worst(figures: Mapping[str, Any]) -> Table:
         caption=f"At the score {figures['threshold']:g}; the weight is missed objects plus the scores of wrong"
         " detections. A sample without a name is given by its number, counted from 0.",
     )
+
+
+def _doubtful(doubtful: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> tuple[Block, ...]:
+    words = Text(
+        "Where the network is sure of something that the labels contradict. Look at these: it may be a label that is"
+        " missing or wrong, and it may as well be the network that is wrong."
+    )
+    rows = tuple(
+        (
+            one.get("name", one["image"]),
+            classes[one["class"]],
+            one["score"],
+            "nothing" if one["annotated"] is None else classes[one["annotated"]],
+        )
+        for one in doubtful
+    )
+    return words, Table(("sample", "the network says", "score", "the labels say"), rows)
 
 
 def precision_recall(curves: Mapping[str, Any], classes: Sequence[str]) -> Figure:

@@ -71,7 +71,7 @@ class Diagnosis:
     there are any, ``boxes`` or ``pixels``. ``findings``: the worst first. ``statistics``: see
     :func:`striate.data.doctor.statistics.gathered`. ``looked_at`` samples were decoded. ``copies`` are the groups of
     samples that are exactly the same, ``unreadable`` the samples that cannot be read (positions); they are complete
-    only when every sample was decoded.
+    only when every sample was decoded. ``concerned``: by code the positions of all the samples that show it.
     """
 
     path: Path
@@ -86,6 +86,7 @@ class Diagnosis:
     looked_at: int = 0
     copies: tuple[tuple[int, ...], ...] = ()
     unreadable: tuple[int, ...] = ()
+    concerned: Mapping[str, frozenset[int]] = field(default_factory=dict)
 
     @property
     def worst(self) -> Severity | None:
@@ -131,6 +132,14 @@ class Diagnosis:
 def exit_code(diagnosis: Diagnosis) -> int:
     """0 when nothing is worse than a warning, :data:`ERRORS_FOUND` (3) when there are errors."""
     return ERRORS_FOUND if diagnosis.worst == "error" else 0
+
+
+def concerned(faults: Iterable[Fault]) -> dict[str, frozenset[int]]:
+    """By code the positions of all the samples that show a fault (both samples of a pair)."""
+    found: dict[str, set[int]] = {}
+    for fault in faults:
+        found.setdefault(fault.code, set()).update(fault.samples)
+    return {code: frozenset(samples) for code, samples in found.items() if samples}
 
 
 def gather(faults: Iterable[Fault]) -> tuple[Finding, ...]:

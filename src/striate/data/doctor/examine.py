@@ -16,7 +16,7 @@ import numpy as np
 
 from striate.data.doctor.check_files import compared, mixed, split_numbers
 from striate.data.doctor.check_labels import counted, label_faults
-from striate.data.doctor.diagnosis import Diagnosis, Fault, Finding, exit_code, gather
+from striate.data.doctor.diagnosis import Diagnosis, Fault, Finding, concerned, exit_code, gather
 from striate.data.doctor.look import Seen, look
 from striate.data.doctor.statistics import gathered
 from striate.data.formats.folders import EXTENSIONS
@@ -84,6 +84,7 @@ def examine(reader: Reader, *, workers: int | None = None, deep: bool = True, sh
         looked_at=decoded,
         copies=among.copies,
         unreadable=tuple(one.position for one in seen if not one.readable),
+        concerned=concerned(faults),
     )
 
 

@@ -248,6 +248,7 @@ class CorrectedReader(Reader):
             splits={name: positions for name, positions in splits.items() if len(positions)},
             groups=[source.group(position) for position in kept],
             target=source.target,
+            multi_label=source.multi_label and source.labels is None,
             targets=self._targets,
             sizes=lambda place: source.size(kept[place]),
         )

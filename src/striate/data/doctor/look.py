@@ -154,9 +154,10 @@ def _boxes(target: Any, names: Sequence[str], size: tuple[int, ...], notes: _Not
 
 def _mask(target: Any, reader: Reader, position: int, size: tuple[int, ...], notes: _Notes) -> dict[str, Any]:
     values = target.values.numpy()
-    for code, detail in mask_faults(values, target.ignore, reader.classes, size, unknown_values(reader, position)):
+    unknown, several = unknown_values(reader, position), reader.multi_label
+    for code, detail in mask_faults(values, target.ignore, reader.classes, size, unknown, several):
         notes.add(code, detail)
-    return {"pixels": pixel_counts(values, len(reader.classes))}
+    return {"pixels": pixel_counts(values, len(reader.classes), several)}
 
 
 def unknown_values(reader: Reader, position: int) -> Iterable[int]:

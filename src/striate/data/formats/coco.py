@@ -3,7 +3,8 @@
 Boxes are [x, y, width, height] in continuous pixels and are read as they stand. Category ids may have gaps: classes are
 in order of category id, and those of a later file are matched by name. ``iscrowd`` (or ``ignore``) marks an object as
 ignored. An image without annotations is a sample without objects. The target is boxes, unless ``options.target`` says
-``mask`` (class 0 is ``background``, larger objects lie under smaller ones, crowds are the ignore value) or
+``mask`` (class 0 is ``background``, larger objects lie under smaller ones, crowds are the ignore value; with
+``options.multi_label`` every class is kept where outlines overlap, and there is no background) or
 ``keypoints`` (the default for a ``person_keypoints`` file; the points are the classes, ``left_`` and ``right_`` pair).
 A keypoint is the number of a pixel in COCO and is read as the middle of that pixel.
 
@@ -171,12 +172,14 @@ class _Gathering:
             raise InputError(self.base, "no annotation has an outline (segmentation)", "choose the target boxes")
         annotated = bool(self.classes) or self.options.labelled
         classes = tuple(self.classes)
-        if target == "mask":
+        several = target == "mask" and bool(self.options.multi_label)
+        if target == "mask" and not several:
             if "background" in self.classes:
                 fault = "a category is called 'background', and class 0 of a mask is that too"
                 self.problems.append(Problem("class-names-alike", self.chosen[0].path.name, fault))
             classes = ("background", *classes)
-        index = CocoTargets(objects, images, len(classes), self.points, self.options.maximum_pixels)
+        most = self.options.maximum_pixels
+        index = CocoTargets(objects, images, len(classes), self.points, most, several)
         targets = {"boxes": index.boxes, "mask": index.mask, "keypoints": index.keypoints}[target]
         return Collection(
             images=images,
@@ -186,10 +189,11 @@ class _Gathering:
             splits=splits_of(self.splits) if self.splits else {},
             skipped=[*skipped, *self.absent],
             target=target,
+            multi_label=several and annotated,
             targets=targets if annotated else None,
             note=images.note,
             sources=[*(one.path for one in self.chosen), *self.files],
-            settled={**images.settled, "target": target},
+            settled={**images.settled, "target": target, **({"multi_label": True} if several else {})},
             sizes=images.size,
             problems=self.problems,
         )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from striate.core.bitsets import form_of
 from striate.core.errors import InputError
 from striate.data.formats.coco_index import Objects, Rle
 from striate.data.formats.outlines import area, decode_rle, fill, rle_area
@@ -29,11 +30,20 @@ def pairs_of(points: Sequence[str]) -> NDArray[np.int64]:
 class CocoTargets:
     """The annotations of each sample: objects sorted by sample, read-only, so that threads may share it.
 
-    ``classes`` counts those of a mask, background included; ``points`` are the names of the keypoints; ``most`` is the
+    ``classes`` counts those of a mask, background included; with ``several`` classes a pixel there is none, and masks
+    are bit sets. ``points`` are the names of the keypoints; ``most`` is the
     most pixels that run lengths may claim.
     """
 
-    def __init__(self, objects: Objects, images: ImageFiles, classes: int, points: tuple[str, ...], most: int) -> None:
+    def __init__(
+        self,
+        objects: Objects,
+        images: ImageFiles,
+        classes: int,
+        points: tuple[str, ...],
+        most: int,
+        several: bool = False,
+    ) -> None:
         position = np.array(objects.position, dtype=np.int64)
         order = np.argsort(position, kind="stable")
         self.starts = np.searchsorted(position[order], np.arange(len(images) + 1))
@@ -49,6 +59,9 @@ class CocoTargets:
         # uint8 as long as 255 is no class
         self.type: type[np.integer] = np.uint8 if classes <= 255 else np.int32
         self.ignore = 255 if classes <= 255 else 65_535
+        self.several = several
+        if several:
+            self.type, self.ignore = form_of(classes, "COCO categories")
         self.pairs = pairs_of(points)
 
     def _rows(self, position: int) -> slice:
@@ -82,7 +95,8 @@ class CocoTargets:
         return {"mask": Mask(torch.from_numpy(self._painted(position)), self.ignore)}
 
     def _painted(self, position: int) -> NDArray[np.integer]:
-        """Unknown areas first, then objects from the largest to the smallest, so that the smaller stays whole."""
+        """Unknown areas first, then objects from the largest to the smallest, so that the smaller stays whole. Of bit
+        sets the order does not matter, and what is unknown of one class is unknown."""
         size = self.images.size(position)
         values = np.zeros(size, dtype=self.type)
         rows = range(self.starts[position], self.starts[position + 1])
@@ -97,7 +111,11 @@ class CocoTargets:
             else:
                 places[row] = self._area(row, position)
         for row in sorted(places, key=lambda row: -places[row]):
-            values[self._pixels(row, size, position)] = self.category[row] + 1
+            pixels = self._pixels(row, size, position)
+            if self.several:
+                values[pixels & (values != self.ignore)] |= self.type(1 << int(self.category[row]))
+            else:
+                values[pixels] = self.category[row] + 1
         return values
 
     def _area(self, row: int, position: int) -> float:

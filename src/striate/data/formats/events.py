@@ -14,6 +14,8 @@ Seconds are counted from the first value of a CSV signal's column of time; an NP
 A row with neither start nor end says that nothing is in a signal; a signal that no row names is kept and listed.
 
 Samples: a folder of CSV signals that have a column of time and one of labels. ``-1`` and empty cells are unknown.
+Where cells hold several labels (``walk|talk``, or divided by ``;``) masks are bit sets; an empty cell is then a sample
+of no class, and ``-1`` alone unknown.
 """
 
 import os
@@ -24,12 +26,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from striate.core.bitsets import form_of
 from striate.core.errors import InputError
 from striate.data.collection import ALL, SPLIT_NAMES, Collection, ReaderOptions, splits_of
 from striate.data.formats.eventlist import is_event_list, read_events
 from striate.data.formats.filelists import Found, files_below, first_below, header_of, is_missing
 from striate.data.formats.labels import from_text
 from striate.data.formats.signalfiles import KINDS, SignalFiles, as_mask, column_texts, find_channels, kind_of_file
+from striate.data.formats.tables import separator_of
 from striate.data.formats.wav import wav_form
 from striate.data.paths import shortened, visible
 from striate.data.problems import Problem
@@ -136,7 +140,8 @@ class EventReader(Reader):
         if self.options.target not in (None, "mask"):
             raise InputError(self.path, f"labels of samples are no {self.options.target}", "use the target mask")
         label = signals.channels.names[signals.channels.label]
-        masks, classes, ignore = self._masks(signals)
+        masks, classes, ignore, several = self._masks(signals)
+        form = "labels (several divided by | or ;, empty: none, -1: unknown)" if several else "a label"
 
         def targets(position: int) -> "dict[str, Target]":
             import torch
@@ -150,21 +155,24 @@ class EventReader(Reader):
 
         return Collection(
             images=signals,
-            found=f"{len(names)} CSV signals with a label for every sample in column {label!r} (empty and -1: unknown),"
-            f" {len(classes)} classes{_counted(splits)}, {signals.channels.said}",
+            found=f"{len(names)} CSV signals with {form} for every sample in column {label!r}"
+            f"{'' if several else ' (empty and -1: unknown)'}, {len(classes)} classes{_counted(splits)}, "
+            f"{signals.channels.said}",
             names=names,
             classes=classes,
             splits=splits,
             skipped=below.others,
             problems=outside,
             target="mask",
+            multi_label=several,
             targets=targets,
             sources=below.files,
-            settled={"label_column": label},
+            settled={"label_column": label, "multi_label": several},
         )
 
-    def _masks(self, signals: SignalFiles) -> tuple[list[NDArray[np.integer] | InputError], tuple[str, ...], int]:
-        """The class numbers of every file (or why it cannot be read), the classes, and the number that is unknown."""
+    def _masks(self, signals: SignalFiles) -> tuple[list[NDArray[np.integer] | InputError], tuple[str, ...], int, bool]:
+        """The class numbers, or bit sets, of every file (or why it cannot be read), the classes, the number that is
+        unknown, and whether they are bit sets."""
         channels = signals.channels
         assert channels is not None and channels.label is not None
         texts: list[tuple[NDArray[np.int64], list[str]] | InputError] = []
@@ -180,11 +188,31 @@ class EventReader(Reader):
         unknown = {_UNKNOWN, "-1.0", str(self.options.void)}
         listed = {name for one in texts if not isinstance(one, InputError) for name in one[1]}
         known = sorted(name for name in listed if name not in unknown and not is_missing(name))
+        separator = separator_of(known, self.options.multi_label, "")
+        if separator is not None:
+            tags = from_text(known, separator, self.path)
+            kind, ignore = form_of(len(tags.classes), self.path)
+            sets = (
+                {}
+                if tags.values is None
+                else {
+                    name: sum(1 << int(number) for number in np.flatnonzero(row))
+                    for name, row in zip(known, tags.values, strict=True)
+                }
+            )
+            sets |= {name: 0 for name in listed if name not in unknown and is_missing(name)}
+            found = [
+                one
+                if isinstance(one, InputError)
+                else np.array([sets.get(name, ignore) for name in one[1]], dtype=kind)[one[0]]
+                for one in texts
+            ]
+            return found, tags.classes, ignore, True
         read = from_text(known, None, self.path)
         numbers = {} if read.values is None else dict(zip(known, read.values.tolist(), strict=True))
         ignore = 255 if len(read.classes) <= 255 else -1
         masks = [one if isinstance(one, InputError) else as_mask(one[1], numbers, ignore)[one[0]] for one in texts]
-        return masks, read.classes, ignore
+        return masks, read.classes, ignore, False
 
     def _folder(self) -> Path:
         """Where the signals are."""

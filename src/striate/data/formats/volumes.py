@@ -134,6 +134,9 @@ class VolumeReader(Reader):
         if target_of(self.options) not in ("mask", "boxes"):
             raise InputError(self.path, f"masks have no {self.options.target}", "choose the target mask, or boxes")
         pairs, lists = by_lists(found, self.path, problems)
+        if found.layers:
+            cause = f"{found.layout.said}, and of volumes only one mask a stack is read"
+            raise InputError(self.path, cause, "write the classes into one mask, a number each")
         masks = [mask for _, _, mask in pairs]
         table = class_table(found, self.path)
         form, doubts = settle(Evidence(look_at(masks, self._raw), table, False, masks[0].parent), self.options)
@@ -143,7 +146,9 @@ class VolumeReader(Reader):
         target = target_of(self.options)
         return Collection(
             images=stacks,
-            found=described(pairs, form, found.layout.said, stacks.form, target, "TIFF stacks"),
+            found=described(
+                pairs, form.classes, f"{found.layout.said}, {form.said}", stacks.form, target, "TIFF stacks"
+            ),
             names=names_of(stacks.files, self.path),
             classes=form.classes,
             splits=splits_of([split for split, _, _ in pairs]),

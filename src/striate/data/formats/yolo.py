@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from striate.core.bitsets import form_of
 from striate.core.errors import InputError
 from striate.data.collection import ALL, Collection
 from striate.data.formats.outlines import area, fill
@@ -85,7 +86,9 @@ class YoloReader(Reader):
         target = self.options.target or ("mask" if mostly_polygons else "boxes")
         images = image_files(files.images, self.options)
         parts = ordered(files.splits)
-        classes, values = (tuple(names), ()) if target == "boxes" else _mask_classes(names)
+        several = target == "mask" and bool(self.options.multi_label)
+        classes, values = (tuple(names), ()) if target == "boxes" or several else _mask_classes(names)
+        form = form_of(len(names), self.path) if several else None  # of bit sets
         return Collection(
             images=images,
             found=_said(config, files, objects, target, names, parts, images),
@@ -94,9 +97,10 @@ class YoloReader(Reader):
             splits=parts,
             skipped=files.skipped,
             target=target,
-            targets=_targets(objects, images, target, values),
+            multi_label=several,
+            targets=_targets(objects, images, target, values, form),
             note=images.note,
-            settled={**images.settled, "target": target},
+            settled={**images.settled, "target": target, **({"multi_label": True} if several else {})},
             sizes=images.size,
             sources=[*files.images, *(label for label in files.labels if label is not None), *files.sources],
             problems=files.problems,
@@ -122,7 +126,7 @@ class YoloReader(Reader):
             return Lines()
         name = self._name(label)
         try:
-            lines = read_lines(label, config.keypoints)
+            lines = read_lines(label, config.after)
         except InputError as error:
             files.problems.append(Problem("label-unreadable", name, f"{error.cause}; its image is left out"))
             return None
@@ -133,7 +137,7 @@ class YoloReader(Reader):
         count = 0
         for label in files.orphans:
             try:
-                objects = len(read_lines(label, config.keypoints).ids)
+                objects = len(read_lines(label, config.after).ids)
             except InputError:
                 objects = 0
             count += objects
@@ -204,7 +208,11 @@ def _mask_classes(names: list[str]) -> tuple[tuple[str, ...], tuple[int, ...]]:
 
 
 def _targets(
-    objects: _Objects, images: ImageFiles, target: str, values: tuple[int, ...]
+    objects: _Objects,
+    images: ImageFiles,
+    target: str,
+    values: tuple[int, ...],
+    bits: tuple[type[np.integer], int] | None,
 ) -> "Callable[[int], dict[str, Target]]":
     def boxes(position: int) -> "dict[str, Target]":
         import torch
@@ -220,10 +228,16 @@ def _targets(
 
         from striate.core.sample import Mask
 
-        numbers = [values[number] for number in objects.classes[position].tolist()]
+        classes, shapes = objects.classes[position].tolist(), objects.shapes[position]
         size = images.size(position)
         try:
-            painted = _painted(objects.shapes[position], numbers, size, len(values) + 1)
+            if bits is not None:
+                kind, ignore = bits
+                layers = np.zeros(size, dtype=kind)
+                for number, outline in zip(classes, _outlines(shapes, size), strict=True):
+                    layers[fill([outline], size)] |= kind(1 << number)
+                return {"mask": Mask(torch.from_numpy(layers), ignore)}
+            painted = _painted(shapes, [values[number] for number in classes], size, len(values) + 1)
         except ValueError as error:
             raise InputError(
                 images.files[position], f"its outlines cannot be filled ({error})", "correct them"
@@ -233,11 +247,8 @@ def _targets(
     return boxes if target == "boxes" else mask
 
 
-def _painted(
-    shapes: list[NDArray[np.float64]], values: list[int], size: tuple[int, int], classes: int
-) -> NDArray[np.uint8] | NDArray[np.int32]:
-    """The objects' values on a canvas of ``size`` (height, width), 0 elsewhere, the smaller on top of the larger."""
-    canvas = np.zeros(size, dtype=np.uint8 if classes <= 255 else np.int32)
+def _outlines(shapes: list[NDArray[np.float64]], size: tuple[int, int]) -> list[NDArray[np.float64]]:
+    """The corners (P, 2) as (y, x) in pixels of polygons and of boxes."""
     outlines = []
     for shape, box in zip(shapes, bounds_of(shapes, size), strict=True):
         if shape.ndim == 2:
@@ -245,6 +256,15 @@ def _painted(
         else:
             y0, x0, y1, x1 = box
             outlines.append(np.array([(y0, x0), (y0, x1), (y1, x1), (y1, x0)]))
+    return outlines
+
+
+def _painted(
+    shapes: list[NDArray[np.float64]], values: list[int], size: tuple[int, int], classes: int
+) -> NDArray[np.uint8] | NDArray[np.int32]:
+    """The objects' values on a canvas of ``size`` (height, width), 0 elsewhere, the smaller on top of the larger."""
+    canvas = np.zeros(size, dtype=np.uint8 if classes <= 255 else np.int32)
+    outlines = _outlines(shapes, size)
     order = sorted(range(len(shapes)), key=lambda place: -area([outlines[place]]))
     for place in order:
         canvas[fill([outlines[place]], size)] = values[place]
@@ -272,6 +292,8 @@ def _said(
         remarks.append("no names of classes were found")
     if config.keypoints:
         remarks.append("keypoints are passed over")
+    if config.scores:
+        remarks.append("scores are passed over")
     more = "".join(f"; {remark}" for remark in remarks)
     counted = f"{len(files.images)} images with {objects.count:,} {kind} of {len(names)} classes"
     return (

@@ -23,7 +23,8 @@ class Config:
 
     ``base``: the folder that paths begin in. ``file``: where it is said (None: nowhere). ``names``: class id to name.
     ``splits``: folders or lists of images by split. ``leave_unlabelled``: images without a label file are no samples.
-    ``keypoints``: how many numbers of keypoints follow a box. ``sources``: the files that were read.
+    ``keypoints``: how many numbers of keypoints follow a box; ``scores``: whether a score does (``scores: true``).
+    ``sources``: the files that were read.
     """
 
     base: Path
@@ -34,6 +35,12 @@ class Config:
     keypoints: int = 0
     sources: tuple[Path, ...] = ()
     problems: tuple[Problem, ...] = ()
+    scores: bool = False
+
+    @property
+    def after(self) -> int:
+        """How many numbers follow a box and are passed over."""
+        return self.keypoints + self.scores
 
 
 def find_config(path: Path) -> Config:
@@ -108,6 +115,7 @@ def _stated(file: Path) -> Config | None:
         splits=splits,
         leave_unlabelled=content.get("skip_if_label_file_missing") is True,
         keypoints=_keypoints(content.get("kpt_shape")),
+        scores=content.get("scores") is True,
         sources=tuple(sources),
         problems=tuple(problems),
     )

@@ -147,15 +147,20 @@ class _Writing:
 
 
 def _box(bounds: Sequence[float], category: int, ignored: bool) -> dict[str, Any]:
-    y0, x0, y1, x1 = bounds
-    width, height = _extent(x0, x1), _extent(y0, y1)
+    x, y, width, height = box_of(bounds)
     return {
         "category_id": category + 1,
-        "bbox": [x0, y0, width, height],
+        "bbox": [x, y, width, height],
         "area": width * height,
         "iscrowd": int(ignored),
         "segmentation": [],
     }
+
+
+def box_of(bounds: Sequence[float]) -> list[float]:
+    """``bbox`` [x, y, width, height] of bounds (y0, x0, y1, x1)."""
+    y0, x0, y1, x1 = bounds
+    return [x0, y0, _extent(x0, x1), _extent(y0, y1)]
 
 
 def _extent(low: float, high: float) -> float:

@@ -1,12 +1,14 @@
 """Masks written as index PNG beside copies of their images: ``{split}/images`` and ``{split}/masks``, ``classes.txt``.
 
 Read again, the set has the same images, class numbers, names and splits, pixel for pixel. Masks are uint8 with 255 for
-void, or uint16 with 65535 of more than 255 classes. Not datumaro: it writes its own ``dataset_meta.json`` or coloured
-masks, and encodes images anew. Not supervision: it writes masks only as polygons.
+void, or uint16 with 65535 of more than 255 classes. Of several classes a pixel every class has a folder,
+``{split}/masks/{class}``, with 255 where it is, 0 where it is not and 128 for void. Not datumaro: it writes its own
+``dataset_meta.json`` or coloured masks, and encodes images anew. Not supervision: it writes masks only as polygons.
 """
 
 import io
 import os
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,11 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from striate.core import bitsets
 from striate.core.disk import write_file
 from striate.core.errors import InputError
 from striate.data.collection import ALL
 from striate.data.formats.folders import EXTENSIONS
+from striate.data.formats.maskbits import UNKNOWN
 from striate.data.formats.maskclasses import VOID_NAMES, read_table
+from striate.data.formats.maskpairs import split_named
 from striate.data.paths import said, shortened
 from striate.data.reader import Reader
 
@@ -31,11 +36,14 @@ def write(reader: Reader, folder: Path, say: Callable[[str], None]) -> list[str]
     """Write the samples of ``reader`` into the empty ``folder``; returns what the masks cannot hold, a line each.
 
     Image files are copied byte for byte, other samples become PNG (floats: TIFF). Errors: ``InputError`` for another
-    target than masks, axes other than two, images of other than 1, 3 or 4 channels, or a disk that cannot be written.
+    target than masks, axes other than two, images of other than 1, 3 or 4 channels, a class that no folder can be
+    called where every class needs one, or a disk that cannot be written.
     """
     if reader.target != "mask":
         raise InputError(reader.path, f"its target is {reader.target}, and masks are written of masks only", _FIX)
     lost = _Lost()
+    if reader.multi_label:
+        _demand_folders(reader)
     try:
         lost.respelled = _write_classes(reader, folder)
         for split, positions in reader.splits.items():
@@ -97,6 +105,16 @@ def unique_names(names: Sequence[str]) -> list[str]:
     return found
 
 
+def _demand_folders(reader: Reader) -> None:
+    """Errors: ``InputError`` where a class cannot be the name of a folder that is read as that class again."""
+    seen: set[str] = set()
+    for name in reader.classes:
+        bad = not name.strip(". ") or name != name.strip() or re.search(r"[/\\\\:\x00-\x1f]", name) or name[0] == "."
+        if bad or name.casefold() in seen or split_named(name) is not None:
+            raise InputError(reader.path, f"the class {name!r} cannot be the name of its folder of masks", "rename it")
+        seen.add(name.casefold())
+
+
 def _stem(name: str) -> str:
     return os.path.splitext(name)[0].casefold()
 
@@ -143,8 +161,16 @@ def _write_sample(reader: Reader, position: int, place: Path, name: str, lost: _
         known = source.suffix if source.suffix.lower() in EXTENSIONS or header is None else f".{header.format.lower()}"
         name = name if name.lower().endswith(known.lower()) else name + known
         shutil.copyfile(source, place / "images" / name)
-    data = _as_png(values, ignore, len(reader.classes), lost)
-    write_file(place / "masks" / f"{os.path.splitext(name)[0]}.png", [data], len(data))
+    file = f"{os.path.splitext(name)[0]}.png"
+    if reader.multi_label:
+        void = ~bitsets.known(values, len(reader.classes))
+        for label, layer in zip(reader.classes, bitsets.unpacked(values, len(reader.classes)), strict=True):
+            (place / "masks" / label).mkdir(exist_ok=True)
+            data = _encoded(np.where(void, UNKNOWN, np.where(layer, 255, 0)).astype(np.uint8), "PNG")
+            write_file(place / "masks" / label / file, [data], len(data))
+    else:
+        data = _as_png(values, ignore, len(reader.classes), lost)
+        write_file(place / "masks" / file, [data], len(data))
     # values that the reader has already replaced by void
     replaced = getattr(reader, "unknown_values", None)
     for value, pixels in (replaced(position) if replaced is not None else {}).items():

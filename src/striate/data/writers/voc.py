@@ -6,7 +6,7 @@ written coordinate below 1, none lost in adding 1, no sign of the other form (se
 from 0 are written, with the ``<path>`` by which LabelImg's files are told: that is exact for every box.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from xml.sax.saxutils import escape
@@ -40,7 +40,7 @@ def write(reader: Reader, folder: Path, say: Callable[[str], None]) -> list[str]
     """
     if reader.target != "boxes":
         raise InputError(reader.path, f"its target is {reader.target}, VOC is written with boxes", _FIX)
-    _demand_names(reader)
+    demand_names(reader.classes, reader.path)
     boxes, lost = _read(reader)
     origin = _origin([one.bounds for one in boxes.values()])
     names = stems(reader)
@@ -82,13 +82,14 @@ def _read(reader: Reader) -> tuple[dict[int, _Boxes], list[str]]:
     return found, [*lines, *([f"{outside} samples of no split: left out"] if outside else [])]
 
 
-def _demand_names(reader: Reader) -> None:
+def demand_names(classes: Sequence[str], where: object) -> None:
+    """Errors: ``InputError`` for class names that XML cannot hold, or that are not told apart."""
     fix = "rename the class (the option classes)"
-    for name in reader.classes:
+    for name in classes:
         if not name or name != name.strip() or not name.isprintable():
-            raise InputError(reader.path, f"the class {name!r} has blanks or signs that VOC cannot hold", fix)
-    if len(set(reader.classes)) < len(reader.classes):
-        raise InputError(reader.path, "two classes have the same name, which is all that VOC tells them by", fix)
+            raise InputError(where, f"the class {name!r} has blanks or signs that VOC cannot hold", fix)
+    if len(set(classes)) < len(classes):
+        raise InputError(where, "two classes have the same name, which is all that VOC tells them by", fix)
 
 
 def _origin(bounds: list[NDArray[np.float64]]) -> int:
@@ -99,27 +100,45 @@ def _origin(bounds: list[NDArray[np.float64]]) -> int:
 
 
 def _text(reader: Reader, image: str, boxes: _Boxes, origin: int) -> str:
-    height, width = boxes.size
+    names = [reader.classes[number] for number in boxes.classes]
+    corners = corners_of(boxes.bounds, origin)
+    return annotation(image, boxes.size, corners, names, boxes.ignored, edges=origin == 0, depth=_depth(reader))
+
+
+def annotation(
+    image: str,
+    size: Sequence[int],
+    corners: NDArray[np.float64],
+    names: Sequence[str],
+    ignored: Sequence[bool],
+    scores: Sequence[float] = (),
+    *,
+    edges: bool,
+    depth: int = 3,
+) -> str:
+    """The text of an annotation file, of the ``image`` of that name and ``size`` (height, width): ``corners`` (N, 4) of
+    xmin, ymin, xmax, ymax, the classes' ``names`` and marks of being ``ignored``, N each; of predictions the
+    ``scores``. ``edges``: coordinates are edges from 0, which is told by ``<path>``."""
+    height, width = size
     lines = [
         "<annotation>",
         "\t<folder>JPEGImages</folder>",
         f"\t<filename>{escape(image)}</filename>",
-        *([f"\t<path>JPEGImages/{escape(image)}</path>"] if origin == 0 else []),
+        *([f"\t<path>JPEGImages/{escape(image)}</path>"] if edges else []),
         "\t<source><database>striate</database></source>",
-        f"\t<size><width>{width}</width><height>{height}</height><depth>{_depth(reader)}</depth></size>",
+        f"\t<size><width>{width}</width><height>{height}</height><depth>{depth}</depth></size>",
         "\t<segmented>0</segmented>",
     ]
-    for corners, number, ignored in zip(
-        corners_of(boxes.bounds, origin).tolist(), boxes.classes, boxes.ignored, strict=True
-    ):
+    for place, box in enumerate(corners.tolist()):
         lines += [
             "\t<object>",
-            f"\t\t<name>{escape(reader.classes[number])}</name>",
-            f"\t\t<difficult>{int(ignored)}</difficult>",
+            f"\t\t<name>{escape(names[place])}</name>",
+            f"\t\t<difficult>{int(ignored[place])}</difficult>",
+            *([f"\t\t<score>{scores[place]!r}</score>"] if scores else []),
             "\t\t<bndbox>",
             *(
                 f"\t\t\t<{name}>{_number(value)}</{name}>"
-                for name, value in zip(("xmin", "ymin", "xmax", "ymax"), corners, strict=True)
+                for name, value in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True)
             ),
             "\t\t</bndbox>",
             "\t</object>",

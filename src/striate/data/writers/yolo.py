@@ -4,9 +4,9 @@ Numbers are written in full, as the ``repr`` of the quotients. Read again, edges
 where all edges of a YOLO set lie: see ``yolo_lines.bounds_of``) are the same to the last bit, others to 2e-10 pixels.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -80,15 +80,23 @@ def _text(reader: Reader, position: int) -> tuple[str, int]:
     if len(size) != 2:
         raise InputError(reader.path, f"its samples have {len(size)} axes, YOLO's have two", _FIX)
     boxes: Boxes = reader.targets(position)["boxes"]  # type: ignore[assignment]
-    height, width = size
-    lines = []
-    for (y0, x0, y1, x1), number in zip(boxes.annotated().tolist(), boxes.classes.tolist(), strict=True):
-        (x, across), (y, down) = centred(x0, x1, width), centred(y0, y1, height)
-        lines.append(f"{number} {x!r} {y!r} {across!r} {down!r}\n")
-    return "".join(lines), int(boxes.marks.sum())
+    rows = zip(boxes.annotated().tolist(), boxes.classes.tolist(), strict=True)
+    return "".join(line(number, bounds, size) for bounds, number in rows), int(boxes.marks.sum())
+
+
+def line(number: int, bounds: Sequence[float], size: Sequence[int], score: float | None = None) -> str:
+    """The line of a box (y0, x0, y1, x1) of the class ``number`` in an image of ``size`` (height, width); of a
+    prediction its ``score`` follows."""
+    y0, x0, y1, x1 = bounds
+    (x, across), (y, down) = centred(x0, x1, size[1]), centred(y0, y1, size[0])
+    return f"{number} {x!r} {y!r} {across!r} {down!r}{'' if score is None else f' {score!r}'}\n"
 
 
 def _described(reader: Reader, shared: bool) -> str:
     place = {split: f"{split}.txt" if shared else f"images/{split}" for split in reader.splits if split != ALL}
-    content = {"path": ".", **place, "names": dict(enumerate(reader.classes))}
-    return yaml.safe_dump(content, allow_unicode=True, sort_keys=False, width=2**30)
+    return described({"path": ".", **place, "names": dict(enumerate(reader.classes))})
+
+
+def described(content: Mapping[str, Any]) -> str:
+    """The text of ``data.yaml``."""
+    return yaml.safe_dump(dict(content), allow_unicode=True, sort_keys=False, width=2**30)
