@@ -41,6 +41,8 @@ first = 0.25
 """
 )
 
+COMMAND = [sys.executable, "-W", "error", "-m", "striate", "sweep"]
+
 
 def in_this_process(work: Sequence[Child], limit: int, show: Callable[[int, str], None]) -> list[int]:
     """What the training processes do, without the seconds that each takes to start."""
@@ -282,33 +284,60 @@ def test_what_is_written_for_the_best_reads_as_it_was(halved: dict[str, Any], ho
     assert tables["training"]["steps"] == best["steps"]
 
 
+def begun(folder: Path) -> "subprocess.Popen[str]":
+    """A sweep of two trainings at once in processes of their own, both of them taking steps; in ``folder / "out"``."""
+    text = HEAD.replace("36", "2000").replace("{data}", "mnist1d") + '[sweep]\n"training.rate" = [0.01, 0.02]\n'
+    (folder / "s.toml").write_text(text)
+    words = [*COMMAND, str(folder / "s.toml"), "--out", str(folder / "out"), "--jobs", "2"]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    end = time.monotonic() + 240
+    while time.monotonic() < end and len(list(folder.glob("out/trials/*/experiment.json"))) < 2:
+        time.sleep(0.1)
+    time.sleep(1.0)
+    return process
+
+
+def resumed(folder: Path) -> None:
+    """Continue it to its end, with two good trials."""
+    words = [*COMMAND, "--resume", str(folder / "out"), "--json"]
+    outcome = subprocess.run(words, capture_output=True, text=True, timeout=500)
+    assert outcome.returncode == 0, outcome.stderr
+    assert [len(trial["val"]) for trial in json.loads(outcome.stdout)["trials"]] == [1, 1]
+
+
+def holders(folder: Path) -> list[int]:
+    """The processes that train, by their locks."""
+    return [int(lock.read_text()) for lock in sorted(folder.glob("out/trials/*/.striate.lock"))]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, 2)])
 def test_a_sweep_in_processes_that_is_stopped_is_resumed(tmp_path: Path, number: int, code: int) -> None:
     """SIGTERM and Ctrl-C come to all processes, SIGKILL to one training."""
-    text = HEAD.replace("36", "2000").replace("{data}", "mnist1d") + '[sweep]\n"training.rate" = [0.01, 0.02]\n'
-    (tmp_path / "s.toml").write_text(text)
-    command = [sys.executable, "-W", "error", "-m", "striate", "sweep"]
-    words = [*command, str(tmp_path / "s.toml"), "--out", str(tmp_path / "out"), "--jobs", "2"]
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    end = time.monotonic() + 240
-    plans = tmp_path / "out" / "trials"
-    while time.monotonic() < end and len(list(plans.glob("*/experiment.json"))) < 2:
-        time.sleep(0.1)
-    time.sleep(1.0)
+    process = begun(tmp_path)
     if number == signal.SIGKILL:
-        lock = next(plans.glob("0001-*")) / ".striate.lock"
-        os.kill(int(lock.read_text()), number)
+        os.kill(holders(tmp_path)[0], number)
     else:
         os.killpg(process.pid, number)
     _, errors = process.communicate(timeout=300)
     assert process.returncode == code, errors
     assert "Traceback" not in errors and f"striate sweep --resume {tmp_path / 'out'}" in errors
-    again = [*command, "--resume", str(tmp_path / "out"), "--json"]
-    resumed = subprocess.run(again, capture_output=True, text=True, timeout=400)
-    assert resumed.returncode == 0, resumed.stderr
-    found = json.loads(resumed.stdout)
-    assert [len(trial["val"]) for trial in found["trials"]] == [1, 1]
+    resumed(tmp_path)
+
+
+@pytest.mark.slow
+def test_trainings_end_with_a_checkpoint_when_who_began_them_is_killed(tmp_path: Path) -> None:
+    process = begun(tmp_path)
+    trainings = holders(tmp_path)
+    process.kill()
+    process.communicate(timeout=120)  # the trainings hold its standard error too
+    end = time.monotonic() + 120
+    while time.monotonic() < end and any(Path(f"/proc/{one}").exists() for one in trainings):
+        time.sleep(0.1)
+    assert not any(Path(f"/proc/{one}").exists() for one in trainings)
+    assert len(list(tmp_path.glob("out/trials/*/checkpoints/step-*"))) == 2
+    assert not list(tmp_path.glob("out/trials/*/report.html"))
+    resumed(tmp_path)
 
 
 def test_a_range_that_holds_no_number_is_refused() -> None:
