@@ -213,14 +213,14 @@ def test_threads_that_are_slower_are_left_out_and_tried_again(monkeypatch: pytes
     monkeypatch.setattr(layout, "WORKING_SET", 1 << 10)
     _, _, step = Case(*signals(), settings=SGDS, batch=45, total=10_000).compiled(2)
     assert isinstance(step, CompiledStep)
-    assert list(step._pieces(20)) == [(1, TRIAL), (2, 20 - TRIAL)]
-    step.speeds = {2: 10.0, 1: 30.0}
-    pieces = [piece for _ in range(2 * RETRIED) for piece in step._pieces(20)]
-    assert sum(count for _, count in pieces) == 2 * RETRIED * 20
-    assert [count for threads, count in pieces if threads == 2] == [TRIAL, TRIAL]
-    step.speeds = {2: 30.0, 1: 10.0}
-    pieces = [piece for _ in range(RETRIED) for piece in step._pieces(20)]
-    assert [count for threads, count in pieces if threads == 1] == [TRIAL]
+    count = 3 * TRIAL
+    assert list(step._pieces(3)) == [(1, 3)]  # too few to try both
+    assert list(step._pieces(count)) == [(1, TRIAL), (2, TRIAL), (1, TRIAL)]
+    for fast, slow in ((1, 2), (2, 1)):
+        step.speeds = {slow: 10.0, fast: 30.0}
+        pieces = [piece for _ in range(2 * RETRIED) for piece in step._pieces(count)]
+        assert sum(steps for _, steps in pieces) == 2 * RETRIED * count
+        assert [steps for threads, steps in pieces if threads == slow] == [TRIAL, TRIAL]
     assert list(step._pieces(0)) == []
 
 

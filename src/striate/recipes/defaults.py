@@ -62,9 +62,7 @@ def training_for(given: TrainingSettings, input_shape: Shape, samples: int, targ
         batch=max(1, min(BATCHES.get(target, 128), samples // 8)),
         optimiser=_optimiser(target),
         average=0.998 if target == BOXES else None,
-        small_until=0.7
-        if target == MASK and len(input_shape) == 3 and min(input_shape[1:]) >= SMALLEST_HALVED
-        else 0.0,
+        small_until=_small_until(input_shape, target),
         schedule=OneCycle(peak=0.2, start_factor=0.05, end_factor=0.0, anneal="linear"),
         augment=augment_for(input_shape, target),
     )

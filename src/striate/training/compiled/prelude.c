@@ -238,8 +238,8 @@ static void meet(int *barrier, int threads) {
         return;
     }
     for (int spins = 0; __atomic_load_n(barrier + 16, __ATOMIC_ACQUIRE) == round; spins++)
-        if (spins > 2200)
+        if (spins > 12000)
             usleep(50);
-        else if (spins > 2000)
+        else if (spins > 12000)
             sched_yield();
 }

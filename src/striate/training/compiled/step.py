@@ -20,10 +20,10 @@ from striate.training.schedule import Schedule
 
 ALIGNMENT = 64
 """Bytes that the longest vectors want their addresses to be a multiple of."""
-RETRIED = 16
-"""After so many blocks the number of threads that is not in use is tried again,"""
-TRIAL = 8
-"""for so many steps."""
+RETRIED = 6
+"""After so many blocks one thread and several are tried again, in a block that is long enough,"""
+TRIAL, FEWEST = 24, 4
+"""for a third of its steps each, at most and at least so many."""
 WORTH_SHARING = 1.25
 """How many times as fast several threads must be: what they wait for each other, other programs could have used."""
 
@@ -60,7 +60,7 @@ class CompiledStep:
         self.layout = layout(network, batch, chosen.target)
         self.threads = max(1, min(threads, len(self.layout.parts)))
         self.speeds: dict[int, float] = {}
-        self.blocks = 0
+        self.blocks = RETRIED
         self.function = _function(network, self.layout, chosen)
         self.images = _samples(network, images)
         self.labels = labels.to(torch.int32).numpy()
@@ -117,21 +117,23 @@ class CompiledStep:
     def _pieces(self, count: int) -> Iterator[tuple[int, int]]:
         """Numbers of threads and steps that make up a block: all threads, or one where they have lately gained little.
 
-        Threads wait for each other twice a step, and for long where other programs want the same cores, so the other
-        way is tried again for a few steps now and then.
+        Threads wait for each other twice a step, and for long where other programs want the same cores, so both ways
+        are tried again for a few steps now and then.
         """
         self.blocks += 1
-        if self.threads > 1 and (len(self.speeds) < 2 or self.blocks % RETRIED == 0):
-            tried = min(TRIAL, count)
-            yield self.threads + 1 - self._preferred, tried
-            count -= tried
+        tried = min(TRIAL, count // 3)
+        if self.threads > 1 and self.blocks >= RETRIED and tried >= FEWEST:
+            self.blocks = 0
+            for threads in (1, self.threads):
+                yield threads, tried
+            count -= 2 * tried
         if count:
             yield self._preferred, count
 
     @property
     def _preferred(self) -> int:
-        alone = self.speeds.get(1, 0.0) * WORTH_SHARING > self.speeds.get(self.threads, 0.0)
-        return 1 if alone else self.threads
+        shared = self.speeds.get(self.threads, 0.0)  # until it is measured, other programs' cores are left to them
+        return self.threads if shared > WORTH_SHARING * self.speeds.get(1, 0.0) else 1
 
     def _rates(self, first: int, count: int, done: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """What each step (3,) and all steps (3,) multiply with, see ``step.c``."""
