@@ -9,7 +9,7 @@ training by the wall time of the whole command: start, preparation, the first ep
 network is the same is proved before: torchvision's weights, copied into ours, give the same answers.
 
 - striate: `striate train DATA --arch resnet18 --size 128 --batch 16 --epochs E --rate R --seed S`;
-- striate, growing: the same with `small_until = 0.7`: the first 70% of the steps see images of half the side;
+- striate, growing: the same with `small_until = 0.5`: the first half of the steps sees images of half the side;
 - textbook: peers/textbook_images.py, DataLoader with two workers, float32;
 - fastai: peers/fastai_images.py in its own environment.
 
@@ -28,7 +28,7 @@ import torch
 from parts.side_by_side import DATA, HERE, Kept, header, peer, peer_version, table, timed
 
 SIZE, BATCH, RATE = 128, 16, 0.05
-GROWING = 0.7
+GROWING = 0.5
 CONTESTANTS = ("striate", "striate, growing", "textbook", "fastai")
 IMAGES_A_SECOND = 25
 """About how many images a second two cores train on; for the estimate alone."""

@@ -29,7 +29,7 @@ MULTIPLY_ADDS = {"conv": 10_230, "dense-480": 58_575, "dense-725": 149_450, "per
 def train_here(work: list[Any], steps: int, limit: int, show: Any) -> None:
     """What the training processes do, in this one: a process takes longer to start than these to train."""
     for contender, seed, folder, threads in work:
-        demo._train_one(contender, seed, steps, folder, SimpleNamespace(value=0), threads)  # type: ignore[arg-type]
+        demo._train_one(contender, seed, steps, folder, threads, SimpleNamespace(value=0))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")

@@ -1,17 +1,20 @@
 """A run from data to model: trained, evaluated, reloaded, resumed bit for bit, stopped by signals or bad numbers."""
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from striate.cli.main import main
 from striate.core import modelfile
 from striate.core.errors import InputError
 from striate.inference.evaluate import evaluate
@@ -164,30 +167,42 @@ def test_ten_random_kills_end_in_equal_weights(signals: Path, tmp_path: Path) ->
     flags = [str(signals), "--arch", "mnist1d_conv", "--cache", cache, "--precision", "float32", "--batch", "16"]
     settings = tmp_path / "settings.toml"
     settings.write_text("[training]\nsteps = 1500\ncheckpoint_every = 50\nvalidate_every = 100\nthreads = 1\n")
-    train = [sys.executable, "-m", "striate", "train", *flags, "--settings", str(settings), "--out"]
-    subprocess.run([*train, str(tmp_path / "whole")], check=True, capture_output=True)
-    rng, kills, cut = np.random.default_rng(5), 0, tmp_path / "cut"
+    train = ["train", *flags, "--settings", str(settings), "--out"]
+    subprocess.run([sys.executable, "-m", "striate", *train, str(tmp_path / "whole")], check=True, capture_output=True)
+    rng, kills, cut, log = np.random.default_rng(5), 0, tmp_path / "cut", tmp_path / "log"
+    server = multiprocessing.get_context("forkserver")  # that the command imports its libraries is tried above
+    server.set_forkserver_preload(["striate.cli.train", "striate.recipes.run"])
     for _ in range(60):
         resume = (cut / "experiment.json").exists()
-        command = [sys.executable, "-m", "striate", "train", "--resume", str(cut)] if resume else [*train, str(cut)]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        words = ["train", "--resume", str(cut)] if resume else [*train, str(cut)]
+        process = server.Process(target=run_command, args=(words, log))
+        process.start()
         if kills < 10:
             _wait_for_progress(process, cut, float(rng.uniform(0.0, 0.4)))
-            process.send_signal(signal.SIGKILL)
-        output, _ = process.communicate(timeout=120)
-        if process.returncode == 0:
+            process.kill()
+        process.join(120)
+        if process.exitcode == 0:
             break
-        assert process.returncode == -signal.SIGKILL, output
+        assert process.exitcode == -signal.SIGKILL, log.read_text()
         kills += 1
     assert kills == 10
     assert sha(cut) == sha(tmp_path / "whole")
 
 
-def _wait_for_progress(process: "subprocess.Popen[str]", folder: Path, more: float) -> None:
+def run_command(words: list[str], log: Path) -> None:
+    """The command line, in the process that this is called in, with what it says in a file."""
+    with log.open("w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    sys.argv[1:] = words
+    main()
+
+
+def _wait_for_progress(process: BaseProcess, folder: Path, more: float) -> None:
     """Until the process has written a checkpoint of its own, or ended; then a little longer."""
     before = set((folder / "checkpoints").glob("step-*")) if folder.exists() else set()
     end = time.monotonic() + 60
-    while process.poll() is None and time.monotonic() < end:
+    while process.exitcode is None and time.monotonic() < end:
         if set((folder / "checkpoints").glob("step-*")) - before:
             break
         time.sleep(0.01)

@@ -3,9 +3,12 @@
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from multiprocessing.sharedctypes import Synchronized
 from typing import Any
@@ -19,56 +22,120 @@ PATIENCE = 60.0
 
 @dataclass(frozen=True)
 class Child:
-    """A training: ``body(*arguments, counter)`` runs in its own process and keeps its number of steps in the counter,
-    whose lock need not be taken. ``name`` is what progress calls it."""
+    """A training: ``body(*arguments, counter)`` runs in another process and keeps its number of steps in the counter,
+    whose lock need not be taken. It ends by returning, or with SystemExit: a message goes to standard error, and its
+    exit code is 1. ``name`` is what progress calls it."""
 
     name: str
     body: Callable[..., None]
     arguments: tuple[Any, ...]
 
 
+@dataclass
+class _Worker:
+    """A process that takes one training after the other, and which one it has now."""
+
+    process: BaseProcess
+    line: "Connection[Child | None, int]"
+    counter: "Synchronized[int]"
+    place: int | None = None
+
+
 def run_children(work: Sequence[Child], limit: int, show: Callable[[int, str], None]) -> list[int]:
     """Run them in their order, at most ``limit`` at once, and return their exit codes (negative: the signal that ended
     one). ``show`` is told the steps of all together and the names of those that run.
 
-    SIGINT and SIGTERM are passed on as SIGTERM. Errors: :class:`Interrupted` then, when all have ended.
+    A process runs several, one after the other, because it takes seconds to start; one that dies is replaced. SIGINT
+    and SIGTERM are passed on as SIGTERM. Errors: :class:`Interrupted` then, when all have ended.
     """
-    context = multiprocessing.get_context("spawn")
-    counters = [context.Value("q", 0) for _ in work]
-    running: dict[int, BaseProcess] = {}
-    codes = [0] * len(work)
-    following = 0
+    workers: list[_Worker] = []
+    codes: dict[int, int] = {}
+    following, done = 0, 0
     with stop_on_signals() as stop:
         try:
-            while following < len(work) or running:
-                while following < len(work) and len(running) < limit and stop.number is None:
-                    child = work[following]
-                    arguments = (*child.arguments, counters[following])
-                    process: BaseProcess = context.Process(target=child.body, args=arguments, name=child.name)
-                    with deaf_to_ctrl_c():
-                        process.start()
-                    running[following] = process
-                    following += 1
-                time.sleep(POLL_SECONDS)
-                for place, process in list(running.items()):
-                    if process.exitcode is not None:
-                        del running[place]
-                        codes[place] = process.exitcode
-                done = sum(counter.value for counter in counters)
-                if done:  # while they only start there is nothing to tell the speed by
-                    show(done, ", ".join(work[place].name for place in running))
+            while len(codes) < len(work):
+                while len(workers) < min(limit, len(work) - len(codes)):
+                    workers.append(_started())
+                for worker in workers:
+                    if worker.place is None and following < len(work) and stop.number is None:
+                        worker.place, following = following, following + 1
+                        with suppress(OSError):  # it is dead, which is seen below
+                            worker.line.send(work[worker.place])
+                if stop.number is None:
+                    wait([worker.line for worker in workers], POLL_SECONDS)
+                for worker in list(workers):
+                    code = _code(worker)
+                    if code is not None and worker.place is not None:
+                        codes[worker.place], worker.place = code, None
+                        done += worker.counter.value
+                        worker.counter.value = 0
+                    if worker.process.exitcode is not None:
+                        workers.remove(worker)
+                seen = done + sum(worker.counter.value for worker in workers)
+                if seen:  # while they only start there is nothing to tell the speed by
+                    names = (work[worker.place].name for worker in workers if worker.place is not None)
+                    show(seen, ", ".join(names))
                 if stop.number is not None:
-                    raise Interrupted(stop.number, done)
+                    raise Interrupted(stop.number, seen)
         finally:
-            for process in running.values():
-                if process.pid is not None and process.exitcode is None:
-                    os.kill(process.pid, signal.SIGTERM)
-            end = time.monotonic() + PATIENCE
-            for process in running.values():
-                process.join(max(0.0, end - time.monotonic()))
-                if process.exitcode is None:
-                    process.kill()
-    return codes
+            _end(workers)
+    return [codes[place] for place in range(len(work))]
+
+
+def _started() -> _Worker:
+    """A new process that waits for work."""
+    context = multiprocessing.get_context("spawn")
+    counter = context.Value("q", 0)
+    here, there = context.Pipe()
+    process = context.Process(target=_work, args=(there, counter))
+    with deaf_to_ctrl_c():
+        process.start()
+    there.close()
+    return _Worker(process, here, counter)
+
+
+def _work(line: "Connection[int, Child | None]", counter: "Synchronized[int]") -> None:
+    """The life of a process: trainings, until there is nobody to give it more."""
+    while True:
+        try:
+            child = line.recv()
+        except (EOFError, OSError):
+            return
+        if child is None:
+            return
+        code = 0
+        try:
+            child.body(*child.arguments, counter)
+        except SystemExit as end:
+            if isinstance(end.code, str):
+                sys.stderr.write(f"{end.code}\n")
+            code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        try:
+            line.send(code)
+        except OSError:
+            return
+
+
+def _code(worker: _Worker) -> int | None:
+    """How the training that a process had has ended, None where it has not."""
+    try:
+        return worker.line.recv() if worker.line.poll() else None
+    except (EOFError, OSError):
+        worker.process.join()
+        return worker.process.exitcode
+
+
+def _end(workers: Sequence[_Worker]) -> None:
+    """Stop what still runs, give it the time for a checkpoint, and wait for it."""
+    for worker in workers:
+        if worker.place is not None and worker.process.pid is not None and worker.process.exitcode is None:
+            os.kill(worker.process.pid, signal.SIGTERM)
+        worker.line.close()
+    end = time.monotonic() + PATIENCE
+    for worker in workers:
+        worker.process.join(max(0.0, end - time.monotonic()))
+        if worker.process.exitcode is None:
+            worker.process.kill()
 
 
 def counted_steps(counter: "Synchronized[int]") -> Callable[[int, int, str], None]:

@@ -5,14 +5,11 @@ training signals as they are, tested on the other 1,000. Four networks; each is 
 several at a time, and an interrupted demo continues where it was.
 """
 
-import multiprocessing
 import os
 import signal
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing.process import BaseProcess
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 from typing import Any
@@ -22,12 +19,13 @@ from striate.core import modelfile
 from striate.core.errors import InputError
 from striate.inference.predictor import MODEL_NAME
 from striate.layers.layer import Layer
+from striate.recipes.children import Child, counted_steps, run_children
 from striate.recipes.experiment import ArchitectureSettings, Experiment
 from striate.recipes.run import PLAN_NAME, REPORT_NAME, resume_run, train_experiment
 from striate.recipes.sources import DataSettings
 from striate.report.records import Table
 from striate.training.compiled.compiler import compiler
-from striate.training.interruption import Interrupted, deaf_to_ctrl_c, stop_on_signals
+from striate.training.interruption import Interrupted
 from striate.training.optim import SGD
 from striate.training.schedule import Constant
 from striate.training.settings import TrainingSettings
@@ -184,41 +182,18 @@ def _train_all(
 ) -> None:
     """Run the trainings in processes of their own, ``limit`` at a time, and show their steps together. The last entry
     of each is how many threads it may have."""
-    context = multiprocessing.get_context("spawn")
-    counters = [context.Value("q", 0) for _ in work]
-    running: dict[int, BaseProcess] = {}
-    following, total = 0, steps * len(work)
-    with stop_on_signals() as stop:
-        try:
-            while following < len(work) or running:
-                while following < len(work) and len(running) < limit and stop.number is None:
-                    contender, seed, folder, threads = work[following]
-                    arguments = (contender, seed, steps, folder, counters[following], threads)
-                    process: BaseProcess = context.Process(target=_train_one, args=arguments, name=folder.name)
-                    with deaf_to_ctrl_c():
-                        process.start()
-                    running[following] = process
-                    following += 1
-                time.sleep(0.2)
-                for place, process in list(running.items()):
-                    if process.exitcode is not None:
-                        del running[place]
-                        if process.exitcode != 0 and stop.number is None:
-                            raise InputError(work[place][2], "this training failed", "see the line above")
-                names = ", ".join(work[place][0].title for place in running)
-                show(sum(counter.value for counter in counters), total, names)
-                if stop.number is not None:
-                    raise Interrupted(stop.number, sum(counter.value for counter in counters))
-        finally:
-            for process in running.values():
-                if process.pid is not None and process.exitcode is None:
-                    os.kill(process.pid, signal.SIGTERM)
-            for process in running.values():
-                process.join(30)
+    children = [
+        Child(contender.title, _train_one, (contender, seed, steps, folder, threads))
+        for contender, seed, folder, threads in work
+    ]
+    codes = run_children(children, limit, lambda done, names: show(done, steps * len(work), names))
+    for (_, _, folder, _), code in zip(work, codes, strict=True):
+        if code:
+            raise InputError(folder, "this training failed", "see the line above")
 
 
 def _train_one(
-    contender: Contender, seed: int, steps: int, folder: Path, counter: "Synchronized[int]", threads: int
+    contender: Contender, seed: int, steps: int, folder: Path, threads: int, counter: "Synchronized[int]"
 ) -> None:
     """The body of a training process: an ordinary run, new or continued."""
     experiment = Experiment(
@@ -237,9 +212,7 @@ def _train_one(
         ),
     )
 
-    def show(done: int, total: int, seen: str) -> None:
-        counter.value = done
-
+    show = counted_steps(counter)
     try:
         if (folder / PLAN_NAME).exists():
             resume_run(folder, show=show)

@@ -1,6 +1,7 @@
 """How a step is computed on this machine: what there is, is timed for a moment, and the fastest is taken and said."""
 
 import copy
+import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -27,6 +28,8 @@ GAIN = 1.1
 FITTED: tuple[StepKind, ...] = ("chain", "compiled")
 """The kinds of step that know some networks alone."""
 TIMED_STEPS = 20
+PATIENCE = 1.0
+"""Seconds after which a way to compute a pass is tried no more often."""
 WORTH_BUILDING = 6.0
 """Seconds that a training must take without it for the compiled step to be built: building takes a few."""
 
@@ -294,11 +297,11 @@ def choose_precision(
 
 
 def _seconds(module: nn.Module, task: Task, batch: Batch, precision: str, repeats: int) -> float:
-    """Median seconds of a pass after one to warm up."""
+    """Median seconds of a pass after one to warm up; of slow passes, which vary less, there are fewer."""
     module = lay_out_weights(module, precision, tuple(batch.images.shape[1:]))
-    times = []
-    for _ in range(repeats + 1):
+    times: list[float] = []
+    while len(times) <= repeats and (len(times) < 2 or sum(times) < PATIENCE):
         started = time.perf_counter()
         float(backward(module, task, batch, precision))
         times.append(time.perf_counter() - started)
-    return sorted(times[1:])[repeats // 2]
+    return statistics.median(times[1:])
