@@ -205,17 +205,16 @@ def test_the_command_trains_in_processes_and_prints_the_table(tmp_path: Path) ->
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_demo_that_is_stopped_goes_on_where_it_was(tmp_path: Path, number: int, code: int) -> None:
+def test_a_demo_that_is_stopped_by_ctrl_c_leaves_checkpoints(tmp_path: Path) -> None:
     arguments = command("--steps", "20000", "--out", str(tmp_path), "--jobs", "2")
     process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, start_new_session=True)
     end = time.monotonic() + 120
     while time.monotonic() < end and len(list(tmp_path.glob("networks/*/experiment.json"))) < 2:
         time.sleep(0.1)
     time.sleep(1.0)
-    os.killpg(process.pid, number)  # as a terminal does: to every process at once
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process at once
     _, errors = process.communicate(timeout=120)
-    assert process.returncode == code, errors
+    assert process.returncode == 130, errors
     assert "Traceback" not in errors and "checkpoint" in errors
     assert len(list(tmp_path.glob("networks/*/checkpoints/step-*"))) == 2
 

@@ -7,13 +7,18 @@ with SGD of the same rate, momentum and decay as the other contestants have. Pri
 import argparse
 from pathlib import Path
 
-from fastai.data.transforms import Normalize
-from fastai.learner import Learner
-from fastai.metrics import accuracy
-from fastai.optimizer import SGD
-from fastai.torch_core import set_seed
-from fastai.vision.augment import FlipItem, Resize, ResizeMethod
-from fastai.vision.data import ImageDataLoaders, imagenet_stats
+from fastai.vision.all import (  # which also gives Learner its fit_one_cycle and no_bar
+    SGD,
+    FlipItem,
+    ImageDataLoaders,
+    Learner,
+    Normalize,
+    Resize,
+    ResizeMethod,
+    accuracy,
+    imagenet_stats,
+    set_seed,
+)
 from torch import nn
 from torchvision.models import resnet18
 

@@ -24,6 +24,7 @@ def find_lr(
     accumulate: options.Accumulate = None,
     optimiser: options.OptimiserName = None,
     clip: options.Clip = None,
+    weights: options.Weights = None,
     freeze: options.Freeze = None,
     depth_decay: options.DepthDecay = None,
     smoothing: options.Smoothing = None,

@@ -28,6 +28,7 @@ BatchSize = Annotated[str | None, typer.Option(metavar="N|auto", help="Samples a
 Accumulate = Annotated[int | None, typer.Option(help="Parts in which the network sees a batch; saves memory.")]
 OptimiserName = Annotated[str | None, typer.Option(help="sgd or adamw.")]
 Clip = Annotated[float | None, typer.Option(help="Largest norm of the gradient.")]
+Weights = Annotated[Path | None, typer.Option(help="Model file or run whose weights to begin with.")]
 Freeze = Annotated[list[str] | None, typer.Option(help="Row of the network that is not trained; may be repeated.")]
 DepthDecay = Annotated[float | None, typer.Option(help="Factor of the rate from each group of rows to the one before.")]
 Smoothing = Annotated[float | None, typer.Option(help="Label smoothing.")]
@@ -59,6 +60,7 @@ _PLACES = {
     "optimiser": ("--optimiser", "training.optimiser.kind"),
     "schedule": ("--schedule", "training.schedule.kind"),
     "clip": ("--clip", "training.clip"),
+    "weights": ("--weights", "training.weights"),
     "freeze": ("--freeze", "training.freeze"),
     "depth_decay": ("--depth-decay", "training.depth_decay"),
     "no_augment": ("--no-augment", "training.augmented"),
@@ -120,4 +122,6 @@ def _read(name: str, value: Any) -> Any:
     """A parameter as its setting takes it."""
     if name == "no_augment":
         return False
+    if name == "weights":
+        return str(value)
     return int(value) if name == "batch" and str(value).isdecimal() else value

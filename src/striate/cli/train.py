@@ -39,6 +39,7 @@ def train(
     optimiser: options.OptimiserName = None,
     schedule: Annotated[str | None, typer.Option(help="one_cycle, cosine, step or constant.")] = None,
     clip: options.Clip = None,
+    weights: options.Weights = None,
     freeze: options.Freeze = None,
     depth_decay: options.DepthDecay = None,
     smoothing: options.Smoothing = None,

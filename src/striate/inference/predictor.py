@@ -295,16 +295,22 @@ def load(path: str | Path) -> Predictor:
 
     Errors: ``InputError`` for whatever is wrong with the file; nothing in it is executed.
     """
-    place = Path(path)
-    if place.is_dir():
-        place = place / MODEL_NAME
-        if not place.exists():
-            raise InputError(
-                path,
-                f"there is no {MODEL_NAME} in this folder",
-                f"name a model file, or finish the run with: striate train --resume {path}",
-            )
+    place = model_file(path)
     return Predictor.from_model(modelfile.load(place), str(place))
+
+
+def model_file(path: str | Path) -> Path:
+    """The file itself, or that of the run in a folder. Errors: ``InputError`` for a folder that has none."""
+    place = Path(path)
+    if not place.is_dir():
+        return place
+    if not (place / MODEL_NAME).exists():
+        raise InputError(
+            path,
+            f"there is no {MODEL_NAME} in this folder",
+            f"name a model file, or finish the run with: striate train --resume {path}",
+        )
+    return place / MODEL_NAME
 
 
 @contextmanager

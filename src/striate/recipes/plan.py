@@ -12,6 +12,7 @@ from torch import nn
 
 from striate import __version__, tasks
 from striate.architectures.backbone import Architecture, architecture
+from striate.core import modelfile
 from striate.core.errors import InputError
 from striate.core.sample import Batch
 from striate.core.spec import Spec, discover
@@ -19,16 +20,17 @@ from striate.core.transform import Compose
 from striate.data.augment import Augment
 from striate.data.loader import Loader
 from striate.inference.measured import Measured
-from striate.inference.predictor import Predictor
-from striate.layers.layer import Layer
+from striate.inference.predictor import Predictor, model_file
+from striate.layers.layer import Layer, Shape
 from striate.recipes import defaults
-from striate.recipes.experiment import Experiment
+from striate.recipes.experiment import ArchitectureSettings, Experiment
 from striate.recipes.geometry import drawn_canvases, small_fits
 from striate.recipes.sources import DataSettings, Source
 from striate.report.records import counted
 from striate.tasks.task import DataFacts, Task, task_for
 from striate.training.average import Average
 from striate.training.batch_size import SMALLEST, choose_batch, free_bytes, step_bytes
+from striate.training.begin import begin_with
 from striate.training.budget import steps_within
 from striate.training.choice import choose_precision, choose_step, choose_threads, make_step
 from striate.training.compiled.compiler import compiler
@@ -42,6 +44,8 @@ TRIAL = 1_000_000
 FEW = 4
 """Samples of which it is counted what a step keeps of them."""
 DEFAULTS = TrainingSettings()
+PARTS = {"task", "architecture", "architecture_name"}
+"""Of a model's plan, what says which architecture it has."""
 
 Say = Callable[[str], None]
 
@@ -51,7 +55,8 @@ class RunPlan(Spec):
 
     ``watch`` names the splits that are measured while training; the first one's headline figure decides what is best.
     ``precision`` and ``step`` are how the timing came out, so that a resumed run computes alike.
-    ``data_fingerprint`` is of the data as it was prepared, ``data_alone`` of the data and how it is read.
+    ``data_fingerprint`` is of the data as it was prepared, ``data_alone`` of the data and how it is read, and
+    ``weights_sha256`` of the weights that the training begins with, where it is given some.
     """
 
     data: DataSettings
@@ -68,6 +73,7 @@ class RunPlan(Spec):
     step: StepKind
     watch: tuple[str, ...]
     versions: dict[str, str]
+    weights_sha256: str = ""
 
     def settings(self) -> dict[str, str | int | float | bool | None]:
         """Every setting as a plain value by its dotted name, without what only the data decides; a list as text."""
@@ -95,12 +101,15 @@ class Settled:
     network: Layer
     training: TrainingSettings
     watched: tuple[str, ...]
+    begun: modelfile.ModelFile | None = None
 
     def built(self, precision: str = "float32") -> nn.Module:
         """A network with the weights that a training begins with, its rows frozen as they will be."""
         seed_generators(self.training.seed)
         shape = self.source.input_shape
         module = lay_out_weights(self.network.build(shape), precision, shape)
+        if self.begun is not None:
+            begin_with(module, self.begun.weights, self.training.weights)
         freeze(module, self.training.freeze)
         return module
 
@@ -117,8 +126,8 @@ def settle(experiment: Experiment, source: Source, watch: tuple[str, ...], say: 
         ignore=source.ignore,
     )
     discover(tasks)
-    chosen = experiment.architecture.name or defaults.architecture_for(source.input_shape, facts.target)
-    spec = architecture(chosen, experiment.architecture.options)
+    begun = model_begun_with(experiment.training)
+    chosen, spec = _architecture(experiment.architecture, begun, source.input_shape, facts.target)
     training = defaults.training_for(experiment.training, source.input_shape, len(source.splits["train"]), facts.target)
     watched = tuple(split for split in watch if split in source.splits)
     for field, needed in (("patience", training.patience), ("keep", training.keep == "best")):
@@ -137,7 +146,31 @@ def settle(experiment: Experiment, source: Source, watch: tuple[str, ...], say: 
         training = training.replace(small_until=0.0)  # a default must not refuse a network
     for line in drawn_canvases(_augment(training), training.small_until, *within):
         say(line)
-    return Settled(source, spec, chosen, task, network, training, watched)
+    if begun is not None:
+        training = training.replace(weights=os.path.abspath(str(training.weights)))
+        new = begin_with(network.build(source.input_shape), begun.weights, training.weights)
+        drawn = f"; drawn anew: {', '.join(new[:4])}{' and others' if len(new) > 4 else ''}" if new else ""
+        say(f"weights: from {training.weights}{drawn}")
+    return Settled(source, spec, chosen, task, network, training, watched, begun)
+
+
+def model_begun_with(training: TrainingSettings) -> modelfile.ModelFile | None:
+    """The model whose weights a training begins with. Errors: ``InputError`` for a file that cannot be read."""
+    return None if training.weights is None else modelfile.load(model_file(training.weights))
+
+
+def _architecture(
+    asked: ArchitectureSettings, begun: modelfile.ModelFile | None, input_shape: Shape, target: str
+) -> tuple[str, Architecture]:
+    """The architecture that is asked for by name; else that of the model whose weights are taken, where that is for
+    such targets; else what suits the data."""
+    plan = begun.experiment.get("plan") if begun is not None and not asked.name else None
+    if isinstance(plan, dict) and plan.keys() >= PARTS and Task.from_json(plan["task"]).target == target:
+        name = str(plan["architecture_name"])
+        spec = architecture(name, asked.options) if asked.options else Architecture.from_json(plan["architecture"])
+        return name, spec
+    name = asked.name or defaults.architecture_for(input_shape, target)
+    return name, architecture(name, asked.options)
 
 
 def decide(experiment: Experiment, source: Source, watch: tuple[str, ...], say: Say) -> RunPlan:
@@ -192,6 +225,7 @@ def plan_of(experiment: Experiment, settled: Settled, say: Say) -> RunPlan:
         step=step,
         watch=settled.watched,
         versions=versions_of(step),
+        weights_sha256="" if settled.begun is None else modelfile.weights_sha256(settled.begun.weights),
     )
 
 

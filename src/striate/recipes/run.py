@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from striate import architectures, tasks
 from striate.architectures.backbone import register_layers
@@ -23,12 +24,13 @@ from striate.inference.predictor import MODEL_NAME, READER, Predictor
 from striate.layers.graph import expanded
 from striate.recipes.check import brief
 from striate.recipes.experiment import Experiment
-from striate.recipes.plan import RunPlan, Say, decide, loader_of, set_threads, versions_of
+from striate.recipes.plan import RunPlan, Say, decide, loader_of, model_begun_with, set_threads, versions_of
 from striate.recipes.run_report import single_figures, write_report
 from striate.recipes.sources import Source, open_for, open_source
 from striate.report.records import counted, shown
 from striate.training import checkpoint
 from striate.training.average import Average
+from striate.training.begin import begin_with
 from striate.training.choice import make_step, restored_threads
 from striate.training.depth import build_optimiser
 from striate.training.loop import History, Progress, train
@@ -140,6 +142,8 @@ def _carry_out(
     network = expanded(task.network(plan.architecture, len(plan.classes)))
     seed_generators(settings.seed)
     module = lay_out_weights(network.build(plan.input_shape), plan.precision, plan.input_shape)
+    if settings.weights is not None and not checkpoint.steps(out / CHECKPOINTS):
+        _begin(module, plan)
     predictor = Predictor(
         module=module,
         task=task,
@@ -221,6 +225,15 @@ def _carry_out(
     reader, diagnosis = looked
     write_report(result, source, diagnosis or examine(reader, deep=False), out / REPORT_NAME)
     return result
+
+
+def _begin(module: nn.Module, plan: RunPlan) -> None:
+    """Put the weights into the module that the plan's training begins with, if they are still the same."""
+    model = model_begun_with(plan.training)
+    if model is None or modelfile.weights_sha256(model.weights) != plan.weights_sha256:
+        cause = "these are not the weights that this run began with, and it has no checkpoint yet"
+        raise InputError(plan.training.weights, cause, "restore them, or start a new run")
+    begin_with(module, model.weights, plan.training.weights)
 
 
 def _seen(progress: Progress, headline: str) -> str:

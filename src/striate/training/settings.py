@@ -37,9 +37,10 @@ class TrainingSettings(Spec):
 
     ``batch`` "auto" measures what is fastest and fits (:mod:`striate.training.batch_size`). ``accumulate`` is in how
     many parts the network sees the batch of a step: the gradient is that of the whole batch, the memory that of a part,
-    and batch norms see parts. ``freeze`` names rows that are not trained, and ``depth_decay`` multiplies the rate of
-    each group of rows again, from the head to the stem (:mod:`striate.training.depth`). ``track`` is whom the figures
-    are told to besides (:mod:`striate.training.track`).
+    and batch norms see parts. ``weights`` is a model file, or a run's folder, whose weights the training begins with as
+    far as they fit (:mod:`striate.training.begin`). ``freeze`` names rows that are not trained, and ``depth_decay``
+    multiplies the rate of each group of rows again, from the head to the stem (:mod:`striate.training.depth`).
+    ``track`` is whom the figures are told to besides (:mod:`striate.training.track`).
     """
 
     epochs: float | None = Field(default=None, gt=0)
@@ -65,6 +66,7 @@ class TrainingSettings(Spec):
     mix_until: float = Field(default=0.85, ge=0, le=1)
     small_until: float = Field(default=0.0, ge=0, le=1)
     accumulate: int = Field(default=1, gt=0)
+    weights: str | None = Field(default=None, min_length=1)
     freeze: tuple[str, ...] = ()
     depth_decay: float = Field(default=1.0, gt=0, le=1)
     track: TrackerName | None = None
