@@ -25,6 +25,8 @@ from striate.training.step import MEMORY_FORMATS, BlockStep, GeneralStep, backwa
 
 GAIN = 1.1
 """How many times faster than the plain way another must be to be taken."""
+LAYOUT_GAIN = 1.02
+"""The same for another layout in memory, which costs nothing: only the order of sums is another."""
 FITTED: tuple[StepKind, ...] = ("chain", "compiled")
 """The kinds of step that know some networks alone."""
 TIMED_STEPS = 20
@@ -272,7 +274,8 @@ def choose_precision(
     repeats: int = 3,
 ) -> Precision:
     """The precision that is asked for; for "auto" a few forward and backward passes of a copy of the network are timed
-    in each the device offers, the fastest wins if it is clearly faster than plain float32, and the choice is said.
+    in each the device offers, the fastest wins if it is faster than plain float32, and clearly so where it is less
+    exact, and the choice is said.
 
     Errors: ``InputError`` for a channels-last layout of inputs that have none.
     """
@@ -289,8 +292,12 @@ def choose_precision(
     if len(candidates) == 1:
         return candidates[0]
     seconds = {name: _seconds(copy.deepcopy(module).train(), task, batch, name, repeats) for name in candidates}
-    best = min(seconds, key=lambda name: seconds[name])
-    chosen: Precision = best if seconds["float32"] > GAIN * seconds[best] else "float32"
+    chosen: Precision = "float32"
+    for name in sorted(candidates, key=lambda name: seconds[name]):
+        gain = GAIN if name.startswith("bfloat16") else LAYOUT_GAIN
+        if seconds["float32"] > gain * seconds[name]:
+            chosen = name
+            break
     ratios = ", ".join(f"{name} {seconds['float32'] / seconds[name]:.2f}x" for name in candidates[1:])
     say(f"precision: {chosen} (timed against plain float32: {ratios})")
     return chosen
