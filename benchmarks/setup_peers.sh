@@ -9,7 +9,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 python=.venv/bin/python
-[ -x "$python" ] || { echo "no .venv: type make test or make demo first" >&2; exit 2; }
+[ -x "$python" ] || { echo "no .venv: type make test first" >&2; exit 2; }
 
 versions=$("$python" -c '
 from importlib.metadata import version

@@ -32,8 +32,11 @@ def peer(name: str) -> Path:
 
 
 def peer_version(name: str, package: str) -> str:
-    """``package version`` as it was installed."""
-    lines = (HERE / ".peers" / name / "installed").read_text().splitlines()
+    """``package version`` as it was installed, or that it is not."""
+    place = HERE / ".peers" / name / "installed"
+    if not place.exists():
+        return f"{package} not installed"
+    lines = place.read_text().splitlines()
     return next(line.replace("==", " ") for line in lines if line.lower().startswith(f"{package}=="))
 
 

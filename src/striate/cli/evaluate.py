@@ -9,7 +9,7 @@ import typer
 
 def evaluate(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model file, or a run folder.")],
-    data: Annotated[str, typer.Argument(metavar="DATA", help="Labelled data: folder, file, or the word mnist1d.")],
+    data: Annotated[str, typer.Argument(metavar="DATA", help="Folder, file, or the word of a generated set.")],
     split: Annotated[
         str | None, typer.Option(help="train, val, test or all, or one that the run made; default: test, val, all.")
     ] = None,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def inspect(
     network: Annotated[str, typer.Argument(metavar="NAME|MODEL", help="An architecture's name, or a model file.")],
     input_shape: Annotated[
-        str | None, typer.Option("--input", help="Input as CxLENGTH or CxHEIGHTxWIDTH; default: the network's own.")
+        str | None, typer.Option("--input", help="Input as CxLENGTH, CxHEIGHTxWIDTH, ...; default: the network's own.")
     ] = None,
     classes: Annotated[int | None, typer.Option(min=1, help="Outputs of a named architecture.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="Change a field: key=value.")] = None,

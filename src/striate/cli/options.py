@@ -10,7 +10,7 @@ TASK = "task."
 """How the fields of ``--set`` begin that are the task's."""
 
 Data = Annotated[
-    str | None, typer.Argument(metavar="DATA", help="Folder, file, or the word mnist1d.", show_default=False)
+    str | None, typer.Argument(metavar="DATA", help="Folder, file, or the word of a generated set.", show_default=False)
 ]
 Settings = Annotated[Path | None, typer.Option(help="TOML file; the options below go before it.")]
 Arch = Annotated[str | None, typer.Option(help="Architecture by name; default by the data.")]

@@ -7,7 +7,7 @@ import typer
 
 
 def prepare(
-    data: Annotated[str, typer.Argument(metavar="DATA", help="Folder, file, or the word mnist1d.")],
+    data: Annotated[str, typer.Argument(metavar="DATA", help="Folder, file, or the word of a generated set.")],
     out: Annotated[Path, typer.Option(help="Folder for the shards (made).")],
     data_format: Annotated[str | None, typer.Option("--format", help="Format by name; default: found.")] = None,
     target: Annotated[str | None, typer.Option(help="label, boxes, mask or keypoints.")] = None,

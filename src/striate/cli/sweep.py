@@ -9,7 +9,7 @@ import typer
 def sweep(
     settings: Annotated[
         Path | None,
-        typer.Argument(metavar="SETTINGS", help="TOML file with a table [sweep].", show_default=False),
+        typer.Argument(metavar="SETTINGS", help="TOML file with a table \\[sweep].", show_default=False),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the sweep (made; must not hold one).")] = None,
     resume: Annotated[Path | None, typer.Option(help="Continue the sweep in this folder.")] = None,
@@ -20,7 +20,7 @@ def sweep(
 ) -> None:
     """Try many settings, the best of them longer, on all cores; leaves SWEEP/report.html and SWEEP/best.toml.
 
-    The settings file is one of striate train with a table [sweep] more: lists, or ranges and draws.
+    The settings file is one of striate train with a table \\[sweep] more: lists, or ranges and draws.
 
     Example: [bold]striate sweep settings.toml --out runs/rates[/bold]
     """

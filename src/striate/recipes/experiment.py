@@ -84,7 +84,7 @@ class Experiment(Spec):
             place = error.where.removeprefix(": experiment").strip(".")
             where = _given_place(place, names or {}, given) or _file_place(place, text, file)
             if place == "data.path" and error.cause.startswith("Field required"):
-                raise InputError("DATA", "no data was named", "give a folder, a file or the word mnist1d") from None
+                raise InputError("DATA", "no data was named", "name a folder, a file or a generated set") from None
             raise InputError(where, error.cause, _fix(place, error.cause)) from None
         if experiment.architecture.name is not None:  # before hours of preparing, not after
             architecture(experiment.architecture.name, experiment.architecture.options)
