@@ -18,6 +18,8 @@ def rate_curve(
     """Loss against the learning rate on a logarithmic axis: ``losses`` as dots, their running ``means`` as a line, all
     of the length of ``rates``, and upright lines at the rates of ``marks`` with their names. Errors: ``ValueError``
     without any rate."""
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
     if not rates:
         raise ValueError("a range test without a step cannot be drawn")
     low, high = float(min(means)), float(max(means[: max(1, len(means) // 2)]))
@@ -25,6 +27,8 @@ def rate_curve(
     with drawing(FULL, 3.6) as figure:
         axes = figure.add_subplot()
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.plot(rates, np.clip(losses, low - room, high + room), ".", color=MUTED, markersize=2.5, alpha=0.6)
         axes.plot(rates, means, color=SERIES[0])
         axes.set_ylim(low - 0.15 * room, high + 0.5 * room)
