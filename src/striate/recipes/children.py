@@ -36,7 +36,7 @@ class _Worker:
     """A process that takes one training after the other, and which one it has now."""
 
     process: BaseProcess
-    line: "Connection[Child | None, int]"
+    line: "Connection[Child, int]"
     counter: "Synchronized[int]"
     place: int | None = None
 
@@ -94,14 +94,12 @@ def _started() -> _Worker:
     return _Worker(process, here, counter)
 
 
-def _work(line: "Connection[int, Child | None]", counter: "Synchronized[int]") -> None:
+def _work(line: "Connection[int, Child]", counter: "Synchronized[int]") -> None:
     """The life of a process: trainings, until there is nobody to give it more."""
     while True:
         try:
             child = line.recv()
         except (EOFError, OSError):
-            return
-        if child is None:
             return
         code = 0
         try:
