@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from command import SHORT, done, make_arrays, make_images, make_table, picture, refused, run
-from striate.recipes.run import PLAN_NAME
+from striate.recipes.folder import PLAN_NAME
 
 COMMANDS = ("demo", "prepare", "train", "evaluate", "predict", "inspect")
 

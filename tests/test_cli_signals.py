@@ -11,7 +11,7 @@ import pytest
 import striate.cli.train as train_command
 from command import SHORT, done, make_arrays, make_images, make_table, refused, run
 from striate.cli.say import progress_lines
-from striate.recipes.run import PLAN_NAME
+from striate.recipes.folder import PLAN_NAME
 
 
 @pytest.fixture(scope="module")

@@ -83,6 +83,8 @@ CHAINS: dict[str, tuple[Shape, tuple[Layer, ...]]] = {
     "no bias": ((2, 10), BARE),
     "fully connected": ((2, 10), (Flatten(), Linear(features=30), ReLU(), Linear(features=9), ReLU(), HEAD[1])),
     "wide": ((70,), (Linear(features=61), ReLU(), Linear(features=67), ReLU(), HEAD[1])),
+    "wide, of several inputs at once": ((140,), (Linear(features=27), ReLU(), Linear(features=200), ReLU(), HEAD[1])),
+    "one position, several stretches": ((3, 4, 5), (Convolution(channels=30, kernel=3, stride=5), ReLU(), *HEAD)),
     "deep sums": ((600,), (Linear(features=9), ReLU(), HEAD[1])),
     "relu twice": ((1, 20), (C4, ReLU(), ReLU(), Identity(), *HEAD)),
     "activation after flatten": ((1, 20), (C4, Flatten(), ReLU(), Linear(features=6), Tanh(), HEAD[1])),
@@ -209,6 +211,18 @@ def test_the_number_of_threads_changes_no_bit(monkeypatch: pytest.MonkeyPatch) -
         assert found[0] == alone[0] and torch.equal(found[1], alone[1])
 
 
+@pytest.mark.parametrize("settings", [SGDS, AdamW()], ids=str)
+def test_threads_that_share_a_whole_batch_change_no_bit(settings: Any) -> None:
+    shape, layers = CHAINS["wide, of several inputs at once"]
+    case = Case(*layers, shape=shape, settings=settings, smoothing=0.1, batch=45)
+    _, _, step = case.compiled(3)
+    assert step.threads == 3 and len(step.layout.parts) == 1  # type: ignore[attr-defined]
+    alone = run_in_blocks(case, [20])
+    for threads in (2, 3):
+        found = run_in_blocks(case, [5, 15], threads)
+        assert found[0] == alone[0] and torch.equal(found[1], alone[1])
+
+
 def test_threads_that_are_slower_are_left_out_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layout, "WORKING_SET", 1 << 10)
     _, _, step = Case(*signals(), settings=SGDS, batch=45, total=10_000).compiled(2)
@@ -239,6 +253,8 @@ def test_every_size_of_register_gives_the_same_network(
         shape, layers = CHAINS["max pooling"]
         assert Case(*layers, shape=shape, settings=SGDS).gap(20, "compiled") <= 1e-5
         assert Case(*signals(), settings=AdamW()).gap(20, "compiled") <= 1e-5
+        shape, layers = CHAINS["wide"]
+        assert Case(*layers, shape=shape, settings=SGDS).gap(20, "compiled") <= 1e-5
     finally:
         compiler._found.cache_clear()
 

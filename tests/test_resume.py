@@ -13,7 +13,8 @@ from striate.core import modelfile
 from striate.core.errors import InputError
 from striate.recipes import run as recipe
 from striate.recipes.experiment import Experiment
-from striate.recipes.run import PLAN_NAME, REPORT_NAME, SPLIT_NAME, resume_run, train_experiment
+from striate.recipes.folder import PLAN_NAME, REPORT_NAME
+from striate.recipes.run import SPLIT_NAME, resume_run, train_experiment
 from striate.training import checkpoint
 from striate.training.interruption import Interrupted
 

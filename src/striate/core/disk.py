@@ -242,3 +242,11 @@ def _shown(path: str | os.PathLike[str]) -> str:
     if name.isprintable():
         return name
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in name)
+
+
+def cache_folder() -> Path:
+    """``$STRIATE_CACHE``, else ``$XDG_CACHE_HOME/striate``, else ``~/.cache/striate``."""
+    named = os.environ.get("STRIATE_CACHE")
+    if named:
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "striate"

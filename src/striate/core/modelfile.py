@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 """Version that is written. A file of a later version is refused; earlier versions will always be read."""
+MODEL_NAME = "model.safetensors"
+"""What it is called in a run's folder."""
 KEY = "striate"
 CHECKPOINT_KEY = "striate_checkpoint"
 """Metadata key of a training checkpoint (``training.checkpoint``), which is not a model file."""

@@ -1,23 +1,15 @@
 """Where prepared data is kept when nobody names a folder: found again by what the data and its preparation are."""
 
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 
+from striate.core.disk import cache_folder
 from striate.core.transform import Compose
 from striate.data.fingerprint import combined
 from striate.data.prepare import prepare
 from striate.data.reader import Reader
 from striate.data.shards import Shards
-
-
-def cache_folder() -> Path:
-    """``$STRIATE_CACHE``, else ``$XDG_CACHE_HOME/striate``, else ``~/.cache/striate``."""
-    named = os.environ.get("STRIATE_CACHE")
-    if named:
-        return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "striate"
 
 
 def prepared(

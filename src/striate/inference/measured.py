@@ -40,7 +40,7 @@ class Measured:
         """The prepared data."""
         return self.loader.shards
 
-    def figures(self, batch: int = 256) -> dict[str, Any]:
+    def figures(self, batch: int = 2048) -> dict[str, Any]:
         """The task's figures, and where it names none itself, the samples of the lowest headline under ``worst``."""
         most = at_once(batch, self.predictor.input_shape)
         return measure(self.predictor, self.loader.sequential(most), self)

@@ -30,10 +30,6 @@ from striate.inference.tiling import Tiling, tiled
 from striate.layers.layer import Layer, Shape
 from striate.tasks.task import Place, Task
 
-MODEL_NAME = "model.safetensors"
-"""Name of the model file in a run's folder."""
-
-
 MOST_POSITIONS = 2**20
 """Positions of all inputs of a batch together: 256 of 64 x 64, 21 of 256 x 192."""
 
@@ -304,13 +300,13 @@ def model_file(path: str | Path) -> Path:
     place = Path(path)
     if not place.is_dir():
         return place
-    if not (place / MODEL_NAME).exists():
+    if not (place / modelfile.MODEL_NAME).exists():
         raise InputError(
             path,
-            f"there is no {MODEL_NAME} in this folder",
+            f"there is no {modelfile.MODEL_NAME} in this folder",
             f"name a model file, or finish the run with: striate train --resume {path}",
         )
-    return place / MODEL_NAME
+    return place / modelfile.MODEL_NAME
 
 
 @contextmanager

@@ -95,12 +95,15 @@ def _started() -> _Worker:
 
 
 def _work(line: "Connection[int, Child]", counter: "Synchronized[int]") -> None:
-    """The life of a process: trainings, until there is nobody to give it more."""
+    """The life of a process: trainings, until there is nobody to give it more. It then ends at once: taking apart what
+    it has imported takes a second, for which somebody waits."""
     while True:
         try:
             child = line.recv()
         except (EOFError, OSError):
-            return
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(0)
         code = 0
         try:
             child.body(*child.arguments, counter)

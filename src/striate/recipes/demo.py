@@ -6,29 +6,22 @@ several at a time, and an interrupted demo continues where it was.
 """
 
 import os
-import signal
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from striate.analysis.summary import summary
 from striate.core import modelfile
 from striate.core.errors import InputError
-from striate.inference.predictor import MODEL_NAME
 from striate.layers.layer import Layer
-from striate.recipes.children import Child, counted_steps, run_children
-from striate.recipes.experiment import ArchitectureSettings, Experiment
-from striate.recipes.run import PLAN_NAME, REPORT_NAME, resume_run, train_experiment
-from striate.recipes.sources import DataSettings
+from striate.recipes.children import Child, run_children
+from striate.recipes.folder import REPORT_NAME
 from striate.report.records import Table
 from striate.training.compiled.compiler import compiler
-from striate.training.interruption import Interrupted
-from striate.training.optim import SGD
-from striate.training.schedule import Constant
-from striate.training.settings import TrainingSettings
 
 
 @dataclass(frozen=True)
@@ -136,8 +129,6 @@ def run_demo(
 
     Errors: ``InputError`` when a training fails; ``Interrupted`` after SIGINT or SIGTERM, with checkpoints written.
     """
-    from striate.recipes.demo_report import write_demo_report  # it reads this file's names
-
     tasks = [(contender, seed) for seed in range(seeds) for contender in CONTENDERS]
     folders = [out / "networks" / f"{contender.key}-seed{seed}-{steps}" for contender, seed in tasks]
     # The largest networks first: the last ones to finish are then small, and no core idles for long.
@@ -150,15 +141,29 @@ def run_demo(
         say(f"training {len(waiting)} networks for {steps:,} steps each, {min(limit, len(waiting))} at a time")
         several = len(tasks) <= 2 * limit and _compiles(say)
         work = [(*tasks[place], folders[place], _threads(tasks[place][0], limit, several)) for place in waiting]
-        _train_all(work, steps, limit, show)
+        loading = Thread(target=_report_writer)
+
+        def told(done: int, total: int, seen: str) -> None:
+            if done and loading.ident is None:  # the trainings have all that they import
+                loading.start()
+            show(done, total, seen)
+
+        _train_all(work, steps, limit, told)
     runs = tuple(
-        Trained(contender, seed, modelfile.load(folder / MODEL_NAME))
+        Trained(contender, seed, modelfile.load(folder / modelfile.MODEL_NAME))
         for (contender, seed), folder in zip(tasks, folders, strict=True)
     )
     result = DemoResult(runs, steps, out / "report.html")
     say("writing the report")
-    write_demo_report(result)
+    _report_writer()(result)
     return result
+
+
+def _report_writer() -> Callable[[DemoResult], None]:
+    """What writes the report. It takes seconds to import, and is, while the networks train."""
+    from striate.recipes.demo_report import write_demo_report
+
+    return write_demo_report
 
 
 def _compiles(say: Callable[[str], None]) -> bool:
@@ -195,32 +200,7 @@ def _train_all(
 def _train_one(
     contender: Contender, seed: int, steps: int, folder: Path, threads: int, counter: "Synchronized[int]"
 ) -> None:
-    """The body of a training process: an ordinary run, new or continued."""
-    experiment = Experiment(
-        data=DataSettings(path="mnist1d", validation=0.0, normalise=False),
-        architecture=ArchitectureSettings(name=contender.architecture, options=contender.options),
-        training=TrainingSettings(
-            steps=steps,
-            batch=100,
-            optimiser=SGD(rate=0.01, momentum=0.0, weight_decay=0.0),
-            schedule=Constant(),
-            augmented=False,
-            seed=seed,
-            precision="float32",
-            validate_every=max(1, steps // 40),
-            threads=threads,
-        ),
-    )
+    """What a training process does; what it takes is imported there, while nobody here waits for it."""
+    from striate.recipes.demo_training import train_one
 
-    show = counted_steps(counter)
-    try:
-        if (folder / PLAN_NAME).exists():
-            resume_run(folder, show=show)
-        else:
-            train_experiment(experiment, folder, watch=("test", "train"), show=show)
-    except Interrupted as stopped:
-        raise SystemExit(stopped.exit_code) from None
-    except KeyboardInterrupt:  # a second one, for the impatient
-        raise SystemExit(128 + signal.SIGINT) from None
-    except InputError as error:
-        raise SystemExit(f"striate: {error}") from None
+    train_one(contender.architecture, contender.options, seed, steps, folder, threads, counter)

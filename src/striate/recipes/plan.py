@@ -32,7 +32,7 @@ from striate.training.average import Average
 from striate.training.batch_size import SMALLEST, choose_batch, free_bytes, step_bytes
 from striate.training.begin import begin_with
 from striate.training.budget import steps_within
-from striate.training.choice import choose_precision, choose_step, choose_threads, make_step
+from striate.training.choice import FITTED, choose_precision, choose_step, choose_threads, make_step
 from striate.training.compiled.compiler import compiler
 from striate.training.depth import build_optimiser, freeze
 from striate.training.settings import VALIDATIONS, Precision, StepKind, TrainingSettings
@@ -341,10 +341,13 @@ def _augment(settings: TrainingSettings) -> Augment | None:
     return Augment() if settings.small_until else None
 
 
-def set_threads(settings: TrainingSettings) -> None:
-    """Let torch use as many threads as the settings say."""
-    if settings.threads is not None and torch.get_num_threads() != settings.threads:
-        torch.set_num_threads(settings.threads)
+def set_threads(settings: TrainingSettings, step: StepKind = "general") -> None:
+    """Let torch use as many threads as the settings say, but one for the small networks that have a step of their own:
+    torch's threads would wait for each other, and for other programs', many times as long as they compute. (The
+    compiled step brings its own.)"""
+    threads = 1 if step in FITTED else settings.threads
+    if threads is not None and torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
 
 
 def versions_of(step: StepKind) -> dict[str, str]:

@@ -20,10 +20,11 @@ from striate.data.doctor.examine import Diagnosis, examine
 from striate.data.reader import Reader
 from striate.inference.held import SPLIT_NAME
 from striate.inference.measured import Measured
-from striate.inference.predictor import MODEL_NAME, READER, Predictor
+from striate.inference.predictor import READER, Predictor
 from striate.layers.graph import expanded
 from striate.recipes.check import brief
 from striate.recipes.experiment import Experiment
+from striate.recipes.folder import CHECKPOINTS, PLAN_NAME, REPORT_NAME
 from striate.recipes.plan import RunPlan, Say, decide, loader_of, model_begun_with, set_threads, versions_of
 from striate.recipes.run_report import single_figures, write_report
 from striate.recipes.sources import Source, open_for, open_source
@@ -36,10 +37,6 @@ from striate.training.depth import build_optimiser
 from striate.training.loop import History, Progress, train
 from striate.training.step import lay_out_weights, seed_generators
 from striate.training.track import demand_tracker, following
-
-PLAN_NAME = "experiment.json"
-REPORT_NAME = "report.html"
-CHECKPOINTS = "checkpoints"
 
 Show = Callable[[int, int, str], None]
 
@@ -64,7 +61,7 @@ class RunResult:
             f" on {counted(len(self.measured[split].loader), 'sample')}"
             for split, figures in self.figures.items()
         ]
-        return [*found, f"model: {self.folder / MODEL_NAME}", f"report: {self.folder / REPORT_NAME}"]
+        return [*found, f"model: {self.folder / modelfile.MODEL_NAME}", f"report: {self.folder / REPORT_NAME}"]
 
 
 def train_experiment(
@@ -128,7 +125,7 @@ def demand_free(out: Path) -> None:
     """Refuse a folder that holds a run, or files of somebody's that a run would replace."""
     if (out / PLAN_NAME).exists():
         raise InputError(out, "it already holds a run", f"continue it with --resume {out}, or choose another folder")
-    for name in (MODEL_NAME, REPORT_NAME, CHECKPOINTS):
+    for name in (modelfile.MODEL_NAME, REPORT_NAME, CHECKPOINTS):
         if (out / name).exists():
             raise InputError(out / name, "it is there already, and no run's", "choose another folder for the run")
 
@@ -138,7 +135,7 @@ def _carry_out(
 ) -> RunResult:
     """Train to the end and write what a run leaves; ``looked`` is the data and, if it was looked at, its diagnosis."""
     settings, task, preprocessing = plan.training, plan.task, plan.preprocessing
-    set_threads(settings)
+    set_threads(settings, plan.step)
     network = expanded(task.network(plan.architecture, len(plan.classes)))
     seed_generators(settings.seed)
     module = lay_out_weights(network.build(plan.input_shape), plan.precision, plan.input_shape)
@@ -209,7 +206,7 @@ def _carry_out(
             for split in set(last) - set(plan.watch):
                 followed.finish(history.step, {f"{split}/{name}": one for name, one in figures[split].items()})
     modelfile.save(
-        out / MODEL_NAME,
+        out / modelfile.MODEL_NAME,
         modelfile.ModelFile(
             network=network.to_json(),
             task=task.to_json(),

@@ -9,9 +9,9 @@ from typing import Any
 from striate.core import modelfile
 from striate.core.disk import DamagedFile
 from striate.core.errors import InputError
-from striate.inference.predictor import MODEL_NAME
+from striate.recipes.folder import CHECKPOINTS, PLAN_NAME
 from striate.recipes.plan import RunPlan
-from striate.recipes.run import CHECKPOINTS, PLAN_NAME, read_plan
+from striate.recipes.run import read_plan
 from striate.report.records import Cell, Table
 from striate.training import checkpoint
 
@@ -87,13 +87,13 @@ def read_run(folder: Path) -> RunRecord:
     except InputError as error:
         return RunRecord(folder, DAMAGED, f"{PLAN_NAME}: {error.cause}")
     count = plan.task.network(plan.architecture, len(plan.classes)).parameters(plan.input_shape)
-    if (folder / MODEL_NAME).exists():
+    if (folder / modelfile.MODEL_NAME).exists():
         try:
-            header = modelfile.read_header(folder / MODEL_NAME)
+            header = modelfile.read_header(folder / modelfile.MODEL_NAME)
             history = header["experiment"]["history"]
         except (InputError, KeyError) as error:
             cause = error.cause if isinstance(error, InputError) else "it has no history"
-            return RunRecord(folder, DAMAGED, f"{MODEL_NAME}: {cause}", plan, count)
+            return RunRecord(folder, DAMAGED, f"{modelfile.MODEL_NAME}: {cause}", plan, count)
         return _record(folder, FINISHED, plan, count, history, header["metrics"])
     try:
         history = _last_history(folder / CHECKPOINTS)

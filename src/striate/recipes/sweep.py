@@ -20,8 +20,9 @@ from striate.core.disk import write_file
 from striate.core.errors import InputError
 from striate.recipes.children import Child, counted_steps, run_children
 from striate.recipes.experiment import Experiment
+from striate.recipes.folder import PLAN_NAME, REPORT_NAME
 from striate.recipes.plan import RunPlan
-from striate.recipes.run import PLAN_NAME, REPORT_NAME, resume_run, train_experiment
+from striate.recipes.run import resume_run, train_experiment
 from striate.recipes.sweep_best import write_best
 from striate.recipes.sweep_report import write_sweep_report
 from striate.recipes.sweep_result import BEST_NAME, TRIALS, SweepResult, ranked

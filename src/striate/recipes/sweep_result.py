@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from striate.core.errors import InputError
-from striate.recipes.run import REPORT_NAME
+from striate.recipes.folder import REPORT_NAME
 from striate.recipes.sweep_trials import Outcome, Settled
 from striate.report.records import Alignment, Cell, Table, counted, shown
 

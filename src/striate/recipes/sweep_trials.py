@@ -15,11 +15,10 @@ import torch
 from striate.core import modelfile, strictjson
 from striate.core.errors import InputError
 from striate.core.sample import Batch
-from striate.inference.predictor import MODEL_NAME
 from striate.recipes.experiment import Experiment
+from striate.recipes.folder import REPORT_NAME
 from striate.recipes.plan import Settled as SettledTrial
 from striate.recipes.plan import loader_of, settle
-from striate.recipes.run import REPORT_NAME
 from striate.recipes.sources import Source, open_source
 from striate.recipes.sweep_settings import Sweep
 from striate.training.choice import choose_precision, restored_threads
@@ -224,7 +223,7 @@ def outcome_of(trainings: list[Training], headline: str) -> Outcome:
     trial, rung = trainings[0].trial, trainings[0].rung
     folders = tuple(training.folder for training in trainings)
     reasons = [reason for training in trainings if (reason := training.failure()) is not None]
-    found = [] if reasons else [modelfile.read_header(folder / MODEL_NAME) for folder in folders]
+    found = [] if reasons else [modelfile.read_header(folder / modelfile.MODEL_NAME) for folder in folders]
     if any(headline not in header["metrics"].get(WATCHED, {}) for header in found):
         reasons = [f"its {headline} on the validation split cannot be measured"]
     if reasons:

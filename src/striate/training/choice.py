@@ -209,13 +209,16 @@ def _lasts(settings: TrainingSettings, seconds: float, samples: int) -> float:
 
 
 def _timed(steps: Mapping[StepKind, BlockStep]) -> dict[StepKind, float]:
-    """The least seconds of a block of each kind."""
+    """The least seconds of a block of each kind, on one thread of torch's: more of them gain a network this small
+    little, and where other programs use the cores they wait for each other for seconds."""
     seconds: dict[StepKind, list[float]] = {kind: [] for kind in steps}
-    for _ in range(4):  # in turn, so that all meet the same noise; the first round warms up
-        for kind, step in steps.items():
-            started = time.perf_counter()
-            step.run(0, TIMED_STEPS)
-            seconds[kind].append(time.perf_counter() - started)
+    with restored_threads():
+        torch.set_num_threads(1)
+        for _ in range(4):  # in turn, so that all meet the same noise; the first round warms up
+            for kind, step in steps.items():
+                started = time.perf_counter()
+                step.run(0, TIMED_STEPS)
+                seconds[kind].append(time.perf_counter() - started)
     return {kind: min(found[1:]) for kind, found in seconds.items()}
 
 

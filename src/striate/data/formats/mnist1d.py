@@ -68,7 +68,7 @@ def generate(seed: int = 42, samples: int = 5000, length: int = 40) -> Mnist1d:
     draws = np.random.RandomState(seed)
     labels = np.repeat(np.arange(10), samples // 10)
     shapes = _shapes()
-    signals = np.stack([_signal(shapes[label], length, draws) for label in labels])
+    signals = _signals(shapes[labels], length, draws)
     order = draws.permutation(samples)
     signals, labels = signals[order], labels[order]
     signals = (signals - signals.mean()) / signals.std()
@@ -86,34 +86,53 @@ def _shapes() -> NDArray[np.float64]:
     return np.asarray((heights - heights[:, :1]) / 6.0)
 
 
-def _signal(shape: NDArray[np.float64], length: int, draws: np.random.RandomState) -> NDArray[np.float64]:
-    low, high = _PADDING
-    padding = low + int(draws.random_sample() * (high - low + 1))
-    signal = _resampled(np.concatenate((shape + _OFFSET, np.zeros(padding))), _POINTS)
-    signal = signal * (1 + _SCALE * (draws.random_sample() - 0.5))
-    signal = np.roll(signal, int(draws.randint(0, _TURN)))
-    noise = _smoothed(_CORRELATED * draws.standard_normal(_POINTS))
-    signal = np.where(signal != 0, signal, noise)
-    signal = signal + _INDEPENDENT * draws.standard_normal(_POINTS)
-    slope = _SLOPE * (draws.random_sample() - 0.5)
-    return _resampled(signal - slope * np.linspace(-0.5, 0.5, _POINTS), length)
+def _signals(shapes: NDArray[np.float64], length: int, draws: np.random.RandomState) -> NDArray[np.float64]:
+    """(n, length): a signal of each shape. Every signal's draws follow those of the one before."""
+    n, (low, high) = len(shapes), _PADDING
+    padding, turn = np.empty(n, np.int64), np.empty(n, np.int64)
+    scale, slope = np.empty((n, 1)), np.empty((n, 1))
+    correlated, independent = np.empty((n, _POINTS)), np.empty((n, _POINTS))
+    for k in range(n):
+        padding[k] = low + int(draws.random_sample() * (high - low + 1))
+        scale[k] = draws.random_sample()
+        turn[k] = draws.randint(0, _TURN)
+        correlated[k] = draws.standard_normal(_POINTS)
+        independent[k] = draws.standard_normal(_POINTS)
+        slope[k] = draws.random_sample()
+    signals = np.empty((n, _POINTS))
+    for points in np.unique(padding):
+        rows = np.flatnonzero(padding == points)
+        zeros = np.zeros((len(rows), int(points)))
+        signals[rows] = _resampled(np.concatenate((shapes[rows] + _OFFSET, zeros), axis=1), _POINTS)
+    signals = signals * (1 + _SCALE * (scale - 0.5))
+    places = (np.arange(_POINTS) - turn[:, None]) % _POINTS
+    signals = np.take_along_axis(signals, places, axis=1)
+    signals = np.where(signals != 0, signals, _smoothed(_CORRELATED * correlated))
+    signals = signals + _INDEPENDENT * independent
+    return _resampled(signals - _SLOPE * (slope - 0.5) * np.linspace(-0.5, 0.5, _POINTS), length)
 
 
-def _resampled(signal: NDArray[np.float64], points: int) -> NDArray[np.float64]:
-    """The signal at ``points`` evenly spaced places from its first to its last value, linearly interpolated."""
-    return np.interp(np.linspace(0, 1, points), np.linspace(0, 1, len(signal)), signal)
+def _resampled(signals: NDArray[np.float64], points: int) -> NDArray[np.float64]:
+    """The signals (n, m) at ``points`` evenly spaced places from their first to their last value, linearly
+    interpolated: to the last bit what ``numpy.interp`` gives for each."""
+    at, known = np.linspace(0, 1, points), np.linspace(0, 1, signals.shape[1])
+    left = np.minimum(np.searchsorted(known, at, side="right") - 1, len(known) - 2)
+    slopes = (signals[:, left + 1] - signals[:, left]) / (known[left + 1] - known[left])
+    found = slopes * (at - known[left]) + signals[:, left]
+    found[:, -1] = signals[:, -1]
+    return np.asarray(found)
 
 
 def _smoothed(noise: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Under a Gaussian cut off at four deviations, the signal mirrored at its ends (the end values repeated)."""
-    reach = int(4 * _DEVIATION + 0.5)
+    """Signals (n, m) under a Gaussian cut off at four deviations, mirrored at their ends (the end values repeated)."""
+    reach, points = int(4 * _DEVIATION + 0.5), noise.shape[1]
     weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / _DEVIATION) ** 2)
     weights = weights / weights.sum()
-    padded = np.pad(noise, reach, mode="symmetric")
+    padded = np.pad(noise, ((0, 0), (reach, reach)), mode="symmetric")
     smooth = weights[reach] * noise
     for step in range(reach):  # from the far ends inwards: the order of addition decides the last bits
-        mirrored = padded[step : step + len(noise)] + padded[2 * reach - step : 2 * reach - step + len(noise)]
-        smooth += weights[step] * mirrored
+        far = 2 * reach - step
+        smooth += weights[step] * (padded[:, step : step + points] + padded[:, far : far + points])
     return np.asarray(smooth)
 
 
@@ -128,7 +147,7 @@ class Mnist1dReader(Reader):
         return "the word for the generated set" if str(path) == WORD else None
 
     def collect(self) -> Collection:
-        """Generate it (about half a second)."""
+        """Generate it (about a fifth of a second)."""
         made = generate()
         return collected(
             self.path,

@@ -9,7 +9,7 @@ doi 10.1145/1356052.1356053).
 from collections.abc import Iterator, Sequence
 from typing import final
 
-from striate.training.compiled.layout import Layout, turned_width
+from striate.training.compiled.layout import LEARNT, Layout, turned_width
 from striate.training.compiled.network import Affine, Lowered
 from striate.training.compiled.pieces import (
     declared,
@@ -34,7 +34,11 @@ Tiles = Sequence[tuple[int, int]]
 
 @final
 class AffineText:
-    """Writes ``forward_N``, ``backward_N`` (unless first) and ``learn_N`` for operation N."""
+    """Writes, for operation N, ``forward_N``, ``backward_N`` (unless first), ``learn_N`` and in wide layers ``turn_N``.
+
+    ``learn_N(arena, dw, db, nv, from, count)`` sums up gradients of the weights of ``count`` inputs of each run, one
+    of the stretches of :func:`learnt`, into ``dw``, and with ``from`` 0 those of the biases into ``db``.
+    """
 
     def __init__(self, number: int, layer: Affine, network: Lowered, plan: Layout) -> None:
         self.n, self.layer, self.network, self.plan = number, layer, network, plan
@@ -165,8 +169,10 @@ class AffineText:
         length, outputs, positions = layer.runs[0].length, layer.outputs, len(layer.patches)
         shapes = ((4, 3), (3, 4)) if self.plan.target.registers < 32 else ((6, 4), (4, 6), (5, 5))
         down, across = min(shapes, key=lambda shape: -(-length // shape[0]) * -(-outputs // shape[1]))
-        k_tiles, o_tiles = evenly(length, down), evenly(outputs, across)
-        for k, o in ((k, o) for k in sizes(k_tiles) for o in sizes(o_tiles)):
+        o_tiles = evenly(outputs, across)
+        by_count = {count: evenly(count, down) for count in sizes(learnt(layer))}
+        k_sizes = sorted({k for tiles in by_count.values() for k in sizes(tiles)})
+        for k, o in ((k, o) for k in k_sizes for o in sizes(o_tiles)):
             yield f"{_apart(positions * 4)} void learn_{n}_{k}x{o}("
             yield "        const float *x, const float *g, float *dw, int nv) {"
             yield from declared(k, o, "all(0.0f)")
@@ -179,23 +185,36 @@ class AffineText:
             yield "}"
         yield from self._biases_text()
         yield from self._learn_begins()
-        for o, o_begin, o_end in _stretches(o_tiles):
-            yield f"    for (int o = {o_begin}; o < {o_end}; o += {o})"
-            yield f"        for (int r = 0; r < {len(layer.runs)}; r++) {{"
-            for k, k_begin, k_end in _stretches(k_tiles):
-                yield f"            for (int k = {k_begin}; k < {k_end}; k += {k})"
-                yield f"                learn_{n}_{k}x{o}(x + run_row_{n}[r] + k * ROW, g + o * ROW,"
-                yield f"                    dw + run_tap_{n}[r] + k * {outputs} + o, nv);"
-            yield "        }"
+        for count, k_tiles in by_count.items():
+            yield f"    if (count == {count})"
+            yield f"    for (int r = 0; r < {len(layer.runs)}; r++) {{"
+            for o, o_begin, o_end in stretches(o_tiles):
+                yield f"        for (int o = {o_begin}; o < {o_end}; o += {o}) {{"
+                for k, k_begin, k_end in stretches(k_tiles):
+                    yield f"            for (int k = {k_begin}; k < {k_end}; k += {k})"
+                    yield f"                learn_{n}_{k}x{o}(x + run_row_{n}[r] + k * ROW, g + o * ROW,"
+                    yield f"                    dw + run_tap_{n}[r] + k * {outputs} + o, nv);"
+                yield "        }"
+            yield "    }"
         yield from self._biases_calls()
 
     def _turned_learn(self) -> Iterator[str]:
-        """The same with vectors of outputs in place of samples: the gradient is first turned, (samples, outputs)."""
+        """The same with vectors of outputs in place of samples: the gradient is first turned, (samples, outputs), which
+        ``turn_N`` does for ``nv`` vectors of samples."""
         n, layer, outputs = self.n, self.layer, self.layer.outputs
         width, lanes = turned_width(layer, self.plan.target), self.plan.target.lanes
+        yield f"static void turn_{n}(const float *g, float *turned, int nv) {{"
+        yield f"    for (int o = 0; o < {width}; o += LANES)\n        for (int b = 0; b < nv * LANES; b += LANES) {{"
+        yield "            V v[LANES];"
+        last = outputs - 1  # what fills the last vector of outputs goes nowhere
+        yield "            for (int i = 0; i < LANES; i++)"
+        yield f"                v[i] = AT(g + (o + i < {outputs} ? o + i : {last}) * ROW + b);"
+        yield "            exchange(v);"
+        yield f"            for (int i = 0; i < LANES; i++) TO(turned + (b + i) * {width} + o) = v[i];\n        }}\n}}"
         wide = evenly(width // lanes, 3)
-        tall = {columns: evenly(layer.inputs, self.most[columns]) for columns in sizes(wide)}
-        for v, k in [(v, k) for v, found in tall.items() for k in sizes(found)]:
+        by_count = {(count, v): evenly(count, self.most[v]) for count in sizes(learnt(layer)) for v in sizes(wide)}
+        shapes = sorted({(v, k) for (_, v), tiles in by_count.items() for k in sizes(tiles)})
+        for v, k in shapes:
             yield f"{_apart(self.plan.row)} void learn_{n}_{k}x{v}("
             yield "        const float *x, const float *turned, float *dw, int samples, int left) {"
             yield from declared(k, v, "all(0.0f)")
@@ -209,12 +228,12 @@ class AffineText:
             yield "}"
         yield from self._biases_text()
         yield from self._learn_begins()
-        yield f"    float *turned = arena + {self.plan.turned};\n    int samples = nv * LANES;"
-        yield "    for (int b = 0; b < samples; b += LANES)\n        for (int o = 0; o < " + f"{outputs}; o++)"
-        yield f"            for (int i = 0; i < LANES; i++) turned[(b + i) * {width} + o] = g[o * ROW + b + i];"
-        for v, o_begin, o_end in _stretches(wide):
+        yield f"    const float *turned = arena + {self.plan.turned[n]};\n    int samples = nv * LANES;"
+        for (count, v), tiles in by_count.items():
+            o_begin, o_end = next((begin, end) for one, begin, end in stretches(wide) if one == v)
+            yield f"    if (count == {count})"
             yield f"    for (int o = {o_begin} * LANES; o < {o_end} * LANES; o += {v} * LANES) {{"
-            for k, k_begin, k_end in _stretches(tall[v]):
+            for k, k_begin, k_end in stretches(tiles):
                 yield f"        for (int k = {k_begin}; k < {k_end}; k += {k})"
                 yield f"            learn_{n}_{k}x{v}(x + k * ROW, turned + o, dw + k * {outputs} + o,"
                 yield f"                samples, {outputs} - o);"
@@ -222,10 +241,9 @@ class AffineText:
         yield from self._biases_calls()
 
     def _learn_begins(self) -> Iterator[str]:
-        yield f"static void learn_{self.n}(float *arena, float *gradient, int nv) {{"
-        yield f"    const float *x = arena + {self.plan.values[self.n]};"
+        yield f"static void learn_{self.n}(float *arena, float *dw, float *db, int nv, int from, int count) {{"
+        yield f"    const float *x = arena + {self.plan.values[self.n]} + from * ROW;"
         yield f"    const float *g = arena + {self.plan.gradients[self.n + 1]};"
-        yield f"    float *dw = gradient + {self.layer.weights};"
 
     def _biases_text(self) -> Iterator[str]:
         n, layer = self.n, self.layer
@@ -243,10 +261,16 @@ class AffineText:
         """The end of ``learn_N``."""
         layer = self.layer
         if layer.bias is not None:
-            for o, begin, end in _stretches(evenly(layer.outputs, BIASES)):
-                yield f"    for (int o = {begin}; o < {end}; o += {o})"
-                yield f"        biases_{self.n}_{o}(g + o * ROW, gradient + {layer.bias} + o, nv);"
+            for o, begin, end in stretches(evenly(layer.outputs, BIASES)):
+                yield f"    if (from == 0) for (int o = {begin}; o < {end}; o += {o})"
+                yield f"        biases_{self.n}_{o}(g + o * ROW, db + o, nv);"
         yield "}"
+
+
+def learnt(layer: Affine) -> Tiles:
+    """The inputs of each run of a layer in stretches whose weights are learnt together, as (size, how many)."""
+    length = layer.runs[0].length
+    return [(length, 1)] if len(layer.runs) > 1 else evenly(length, LEARNT)
 
 
 def _apart(turns: int) -> str:
@@ -254,7 +278,7 @@ def _apart(turns: int) -> str:
     return "static" if turns < 12 else "static __attribute__((noinline))"
 
 
-def _stretches(tiles: Tiles) -> Iterator[tuple[int, int, int]]:
+def stretches(tiles: Tiles) -> Iterator[tuple[int, int, int]]:
     """Tiles of one size after another: (size, where they begin, where they end)."""
     begin = 0
     for size, times in tiles:

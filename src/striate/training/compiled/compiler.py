@@ -22,9 +22,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import final
 
-from striate.core.disk import read_whole, write_file
+from striate.core.disk import cache_folder, read_whole, write_file
 from striate.core.errors import InputError
-from striate.data.cache import cache_folder
 from striate.training.compiled.layout import Target
 
 NAMES = ("cc", "gcc", "clang")

@@ -173,9 +173,39 @@ INLINE index_t flush_small(void) { return 0; }
 INLINE void restore_small(index_t before) {}
 #endif
 
-/* Copy samples order[0 .. count - 1], each FEATURES floats, into rows; lanes from count on become zero. */
-static void gather(const float *images, const index_t *order, int count, const int *places, float *x) {
-    for (int lane = 0; lane < ROW; lane += LANES) {
+/* Rows and columns exchanged in a square of LANES vectors: v[i][j] becomes v[j][i]. */
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_shufflevector) && LANES == 8
+#define EXCHANGED_IN_SHUFFLES
+#endif
+#endif
+INLINE void exchange(V *v) {
+#ifdef EXCHANGED_IN_SHUFFLES
+    V a[8], b[8];
+    for (int i = 0; i < 8; i += 2) {
+        a[i] = __builtin_shufflevector(v[i], v[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
+        a[i + 1] = __builtin_shufflevector(v[i], v[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
+    }
+    for (int i = 0; i < 8; i += 4)
+        for (int j = 0; j < 2; j++) {
+            b[i + 2 * j] = __builtin_shufflevector(a[i + j], a[i + j + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+            b[i + 2 * j + 1] = __builtin_shufflevector(a[i + j], a[i + j + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+        }
+    for (int i = 0; i < 4; i++) {
+        v[i] = __builtin_shufflevector(b[i], b[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+        v[i + 4] = __builtin_shufflevector(b[i], b[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+    }
+#else
+    V w[LANES];
+    for (int i = 0; i < LANES; i++)
+        for (int j = 0; j < LANES; j++) w[i][j] = v[j][i];
+    for (int i = 0; i < LANES; i++) v[i] = w[i];
+#endif
+}
+
+/* Copy samples order[0 .. count - 1], each FEATURES floats, into nv vectors of rows; lanes from count on become zero. */
+static void gather(const float *images, const index_t *order, int count, const int *places, float *x, int nv) {
+    for (int lane = 0; lane < nv * LANES; lane += LANES) {
         const float *from[LANES];
         int here = count - lane < LANES ? count - lane : LANES;
         if (here <= 0) {
@@ -185,7 +215,14 @@ static void gather(const float *images, const index_t *order, int count, const i
         for (int i = 0; i < LANES; i++) from[i] = images + order[lane + (i < here ? i : 0)] * FEATURES;
         W inside;
         for (int i = 0; i < LANES; i++) inside[i] = i < here ? -1 : 0;
-        for (int f = 0; f < FEATURES; f++) {
+        int f = 0;
+        for (; f + LANES <= FEATURES; f += LANES) {
+            V v[LANES];
+            for (int i = 0; i < LANES; i++) v[i] = *(const N *)(from[i] + f);
+            exchange(v);
+            for (int i = 0; i < LANES; i++) TO(x + places[f + i] + lane) = (V)((W)v[i] & inside);
+        }
+        for (; f < FEATURES; f++) {
             V v;
             for (int i = 0; i < LANES; i++) v[i] = from[i][f];
             TO(x + places[f] + lane) = (V)((W)v & inside);
@@ -194,11 +231,11 @@ static void gather(const float *images, const index_t *order, int count, const i
 }
 
 /* Softmax cross-entropy with label smoothing s over K classes: target t = (1 - s) [c = label] + s / K. Leaves the
-   gradient of the mean over the whole batch, (softmax - t) / batch, and gives the sum of these samples' losses. */
-static double cross_entropy(const float *z, float *gradient, const int *labels, const index_t *order, int count,
-                            float smoothing, float share) {
-    double total = 0.0;
-    for (int lane = 0; lane < ROW && lane < count; lane += LANES) {
+   gradient of the mean over the whole batch, (softmax - t) / batch, and in totals the sum of each vector's losses. */
+static void cross_entropy(const float *z, float *gradient, const int *labels, const index_t *order, int count,
+                          float smoothing, float share, double *totals) {
+    for (int lane = 0; lane < count; lane += LANES) {
+        double total = 0.0;
         W label, inside;
         for (int i = 0; i < LANES; i++) {
             inside[i] = lane + i < count ? -1 : 0;
@@ -221,13 +258,14 @@ static double cross_entropy(const float *z, float *gradient, const int *labels, 
             TO(gradient + c * ROW + lane) = (V)((W)g & inside);
         }
         for (int i = 0; i < LANES && lane + i < count; i++) total += loss[i];
+        totals[lane / LANES] = total;
     }
-    return total;
 }
 
-/* Every thread waits here for the others: for a moment awake, then asleep, so that it takes no time from whatever keeps
-   them from coming. */
-extern int sched_yield(void);
+/* Every thread waits here for the others: about a millisecond awake, then asleep, so that it takes no time from whatever
+   keeps them from coming. (A virtual processor that sleeps is given to others, and comes back late: a few
+   microseconds awake, then asleep, made two threads slower than one.) */
+#define AWAKE 1000000
 extern int usleep(unsigned int);
 static void meet(int *barrier, int threads) {
     if (threads < 2) return;
@@ -238,8 +276,5 @@ static void meet(int *barrier, int threads) {
         return;
     }
     for (int spins = 0; __atomic_load_n(barrier + 16, __ATOMIC_ACQUIRE) == round; spins++)
-        if (spins > 12000)
-            usleep(50);
-        else if (spins > 12000)
-            sched_yield();
+        if (spins > AWAKE) usleep(50);
 }

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import final
 
-from striate.training.compiled.affine import AffineText
-from striate.training.compiled.layout import Layout
+from striate.training.compiled.affine import AffineText, learnt, stretches
+from striate.training.compiled.layout import Layout, turned_width
 from striate.training.compiled.network import Activation, Affine, Lowered, Pool
 from striate.training.compiled.pieces import literal, passed_back, table
 
@@ -33,6 +33,7 @@ class _Writer:
         yield f"#define CLASSES {network.classes}\n#define FEATURES {first.values}"
         yield f"#define WEIGHTS {network.weights}\n#define PARAMETERS {network.weights + network.biases}"
         yield f"#define PARTS {len(self.plan.parts)}\n#define BATCH {self.plan.batch}\n#define ARENA {self.plan.arena}"
+        yield f"#define VECTORS {self.plan.vectors}"
         yield f"#define LOGITS {self.x[-1]}\n#define LOGITS_GRADIENT {self.g[-1]}"
         yield Path(__file__).with_name("prelude.c").read_text("ascii")
         rows = (position + c for position in first.positions for c in range(first.channels))
@@ -50,14 +51,42 @@ class _Writer:
         yield "INLINE void forward(float *arena, const float *weights, int nv) {"
         for number, operation in enumerate(network.operations):
             yield f"    forward_{number}(arena{', weights' if isinstance(operation, Affine) else ''}, nv);"
-        yield "}\nINLINE void backward(float *arena, const float *weights, float *gradient, int nv) {"
+        yield "}\nINLINE void backward(float *arena, const float *weights, int from, int nv) {"
+        yield "    float *here = arena + from;"
         for number, operation in reversed(list(enumerate(network.operations))):
-            if isinstance(operation, Affine):
-                yield f"    learn_{number}(arena, gradient, nv);"
+            if number in self.plan.turned:
+                width = turned_width(operation, self.plan.target) if isinstance(operation, Affine) else 0
+                turned = f"arena + {self.plan.turned[number]} + from * {width}"
+                yield f"    turn_{number}(here + {self.g[number + 1]}, {turned}, nv);"
             if number:
-                yield f"    backward_{number}(arena{', weights' if isinstance(operation, Affine) else ''}, nv);"
+                yield f"    backward_{number}(here{', weights' if isinstance(operation, Affine) else ''}, nv);"
         yield "}"
+        yield from self._learn()
         yield Path(__file__).with_name("step.c").read_text("ascii")
+
+    def _learn(self) -> Iterator[str]:
+        """``learn(arena, dw, db, nv, block)``, and the weights and biases, [from, to), of each block."""
+        begins: list[int] = []
+        ends: list[int] = []
+        cases: list[str] = []
+        for n, layer in reversed(list(enumerate(self.network.operations))):
+            if not isinstance(layer, Affine):
+                continue
+            for size, begin, end in stretches(learnt(layer)):
+                for first in range(begin, end, size):
+                    cases.append(f"    case {len(cases)}: learn_{n}(arena, dw, db, nv, {first}, {size}); break;")
+                    whole = len(layer.runs) > 1
+                    low, high = (0, layer.inputs) if whole else (first, first + size)
+                    bias = self.network.weights if layer.bias is None else layer.bias
+                    count = layer.outputs if first == 0 and layer.bias is not None else 0
+                    begins += [layer.weights + low * layer.outputs, bias]
+                    ends += [layer.weights + high * layer.outputs, bias + count]
+        yield f"#define BLOCKS {len(cases)}"
+        yield table("block_begins", begins)
+        yield table("block_ends", ends)
+        yield "static void learn(float *arena, float *dw, float *db, int nv, int block) {\n    switch (block) {"
+        yield from cases
+        yield "    }\n}"
 
     def _pool(self, n: int, layer: Pool) -> Iterator[str]:
         row, x, y = self.plan.row, self.network.tensors[n], self.network.tensors[n + 1]

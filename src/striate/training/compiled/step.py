@@ -13,18 +13,17 @@ from torch import Tensor, nn
 
 from striate.training.compiled.compiler import Compiler, compiler, library
 from striate.training.compiled.layout import Layout, layout
+from striate.training.compiled.memory import room
 from striate.training.compiled.network import Affine, Lowered
 from striate.training.compiled.source import source
 from striate.training.optim import SGD, AdamW
 from striate.training.schedule import Schedule
 
-ALIGNMENT = 64
-"""Bytes that the longest vectors want their addresses to be a multiple of."""
-RETRIED = 6
+RETRIED = 4
 """After so many blocks one thread and several are tried again, in a block that is long enough,"""
 TRIAL, FEWEST = 24, 4
 """for a third of its steps each, at most and at least so many."""
-WORTH_SHARING = 1.25
+WORTH_SHARING = 1.1
 """How many times as fast several threads must be: what they wait for each other, other programs could have used."""
 
 
@@ -58,7 +57,8 @@ class CompiledStep:
         self.schedule, self.total, self.order, self.smoothing = schedule, total, order, smoothing
         chosen = compiler()
         self.layout = layout(network, batch, chosen.target)
-        self.threads = max(1, min(threads, len(self.layout.parts)))
+        parts = len(self.layout.parts)
+        self.threads = max(1, min(threads, parts if parts > 1 else self.layout.vectors))
         self.speeds: dict[int, float] = {}
         self.blocks = RETRIED
         self.function = _function(network, self.layout, chosen)
@@ -67,10 +67,10 @@ class CompiledStep:
         if not 0 <= int(self.labels.min()) <= int(self.labels.max()) < network.classes:
             raise ValueError(f"labels outside 0 to {network.classes - 1}")
         size = network.weights + network.biases
-        self.weights, self.one, self.two = (_aligned(size) for _ in range(3))
-        self.gradients = _aligned(len(self.layout.parts) * size)
-        self.arena = _aligned(self.threads * self.layout.arena)
-        self.part_losses, self.barrier = np.zeros(len(self.layout.parts)), np.zeros(32, np.int32)
+        arenas = self.threads if parts > 1 else 1
+        sizes = (size, max(parts, self.threads) * size, size, size, arenas * self.layout.arena)
+        self.weights, self.gradients, self.one, self.two, self.arena = room(sizes)
+        self.totals, self.barrier = np.zeros(parts * self.layout.vectors), np.zeros(32, np.int32)
         self.parameters = _parameters(module, network)
 
     def run(self, first: int, count: int) -> Tensor:
@@ -103,7 +103,7 @@ class CompiledStep:
         given: tuple[NDArray[Any], ...] = (self.images, self.labels, rows)
         how = (len(rows), _pointer(rates), _pointer(constants), int(isinstance(self.settings, AdamW)), self.smoothing)
         state = (self.weights, self.gradients, self.one, self.two, self.arena)
-        held: tuple[NDArray[Any], ...] = (*state, self.part_losses, losses, self.barrier)
+        held: tuple[NDArray[Any], ...] = (*state, self.totals, losses, self.barrier)
         arguments = (*map(_pointer, given), *how, *map(_pointer, held))
         if threads == 1:
             self.function(*arguments, 0, 1)
@@ -229,13 +229,6 @@ def _taken(flat: NDArray[np.float32], begin: int, places: NDArray[np.int64], lik
     values = np.empty(len(places), np.float32)
     values[places] = flat[begin : begin + len(places)]
     return torch.from_numpy(values).view(like.shape)
-
-
-def _aligned(size: int) -> NDArray[np.float32]:
-    """Zeros at an address that vectors can be loaded from."""
-    room = np.zeros(size + ALIGNMENT // 4, np.float32)
-    skip = -room.ctypes.data % ALIGNMENT // 4
-    return room[skip : skip + size]
 
 
 def _pointer(array: NDArray[Any]) -> int:
