@@ -80,7 +80,7 @@ class Run:
             settings=self.settings,
             total=self.total,
             period=self.period,
-            validate=self.figures,
+            validate=lambda at_end: self.figures(),
             headline="val/top1",
             larger_is_better=True,
             folder=self.folder / "checkpoints",

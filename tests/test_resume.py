@@ -153,7 +153,7 @@ def test_splits_that_are_given_are_taken(tmp_path: Path) -> None:
 def test_other_versions_on_resume_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train_experiment(experiment(signals(tmp_path / "set.npz")), tmp_path / "run")
     said: list[str] = []
-    monkeypatch.setattr(recipe, "versions_of", lambda step: {"striate": "9.9", "torch": "2.99", "python": "3.99"})
+    monkeypatch.setattr(recipe, "versions_of", lambda *decided: {"striate": "9.9", "torch": "2.99", "python": "3.99"})
     resume_run(tmp_path / "run", say=said.append)
     assert any("torch" in line and "now 2.99" in line and "not bit for bit" in line for line in said)
 

@@ -76,12 +76,17 @@ def general(module: nn.Module, shape: Shape, optimiser: Optimiser | None = None,
         ((1.0, 0.8, 0.9), True, "float32 channels-last"),
         ((1.0, 0.8, 0.1), False, "float32 channels-last"),
         ((1.0, 1.2, 0.1), False, "float32"),
+        ((0.09, 0.08, 0.1, 0.01), False, "float32 channels-last"),  # too quick for transforms to be tried
+        ((1.0, 0.8, 0.1, 0.7), False, "winograd channels-last"),
+        ((1.0, 0.8, 0.1, 0.92), False, "float32 channels-last"),  # not clearly faster
     ],
 )
 def test_the_precision_is_the_fastest_if_clearly_faster(
     monkeypatch: pytest.MonkeyPatch, seconds: tuple[float, ...], bfloat16: bool, expected: str
 ) -> None:
-    table = dict(zip(("float32", *CHANNELS_LAST), seconds, strict=True))
+    table = dict(zip(("float32", *CHANNELS_LAST, "winograd channels-last"), seconds, strict=False))
+    monkeypatch.setattr(choice, "fits", lambda module: len(seconds) == 4)
+    monkeypatch.setattr(choice, "demand_transforms", lambda: None)
     monkeypatch.setattr(choice, "_seconds", lambda module, task, batch, precision, repeats: table[precision])
     monkeypatch.setattr(choice, "has_bfloat16", lambda device: bfloat16)
     said: list[str] = []

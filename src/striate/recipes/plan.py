@@ -224,7 +224,7 @@ def plan_of(experiment: Experiment, settled: Settled, say: Say) -> RunPlan:
         precision=precision,
         step=step,
         watch=settled.watched,
-        versions=versions_of(step),
+        versions=versions_of(step, precision),
         weights_sha256="" if settled.begun is None else modelfile.weights_sha256(settled.begun.weights),
     )
 
@@ -350,10 +350,11 @@ def set_threads(settings: TrainingSettings, step: StepKind = "general") -> None:
         torch.set_num_threads(threads)
 
 
-def versions_of(step: StepKind) -> dict[str, str]:
-    """What the bits of a run depend on. Errors: ``InputError`` for the compiled step where there is no compiler."""
+def versions_of(step: StepKind, precision: Precision) -> dict[str, str]:
+    """What the bits of a run depend on. Errors: ``InputError`` where that is a compiler, and there is none."""
     found = {"striate": __version__, "torch": torch.__version__, "python": platform.python_version()}
-    return {**found, "compiler": compiler().version} if step == "compiled" else found
+    compiled = step == "compiled" or precision.startswith("winograd")
+    return {**found, "compiler": compiler().version} if compiled else found
 
 
 def _times(shape: tuple[int, ...]) -> str:

@@ -104,7 +104,7 @@ def resume_run(out: Path, *, say: Say = lambda line: None, show: Show = lambda d
             raise InputError(
                 plan.data.path, "the data is not what this run began with", "restore it, or start a new run"
             )
-        found = versions_of(plan.step)
+        found = versions_of(plan.step, plan.precision)
         changed = [
             f"{name} {old}, now {found.get(name)}" for name, old in plan.versions.items() if found.get(name) != old
         ]
@@ -157,8 +157,14 @@ def _carry_out(
     optimiser = build_optimiser(settings, module)
     average = None if settings.average is None else Average(module, settings.average)
 
-    def validate() -> dict[str, Any]:
+    latest: dict[str, dict[str, Any]] = {}
+
+    def validate(at_end: bool) -> dict[str, Any]:
+        if at_end:  # as the model file gives it back, so that the answers are equal; nothing is learnt any more
+            module.to(memory_format=torch.contiguous_format)
         all_ = {split: measured[split].figures() for split in plan.watch}
+        if at_end:
+            latest.update(all_)
         found = {f"{split}/{name}": v for split, each in all_.items() for name, v in single_figures(each).items()}
         return {headline: None, **found} if headline else found
 
@@ -201,7 +207,9 @@ def _carry_out(
         module.load_state_dict(weights)
         # as the model file gives it back, so that the answers are equal
         module.to(memory_format=torch.contiguous_format)
-        figures = {split: measured[split].figures() for split in last}
+        if settings.kept == "best" and history.best_step != history.step:
+            latest.clear()
+        figures = {split: latest.get(split) or measured[split].figures() for split in last}
         if followed is not None:
             for split in set(last) - set(plan.watch):
                 followed.finish(history.step, {f"{split}/{name}": one for name, one in figures[split].items()})

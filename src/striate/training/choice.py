@@ -22,6 +22,7 @@ from striate.training.compiled.step import CompiledStep
 from striate.training.optim import SGD, AdamW
 from striate.training.settings import Precision, StepKind, TrainingSettings
 from striate.training.step import MEMORY_FORMATS, BlockStep, GeneralStep, backward, lay_out_weights
+from striate.training.winograd import demand_transforms, fits
 
 GAIN = 1.1
 """How many times faster than the plain way another must be to be taken."""
@@ -30,6 +31,8 @@ LAYOUT_GAIN = 1.02
 FITTED: tuple[StepKind, ...] = ("chain", "compiled")
 """The kinds of step that know some networks alone."""
 TIMED_STEPS = 20
+WORTH_TRANSFORMS = 0.1
+"""Seconds of a pass from which on Winograd's convolutions are tried too: quicker networks have other costs."""
 PATIENCE = 1.0
 """Seconds after which a way to compute a pass is tried no more often."""
 WORTH_BUILDING = 6.0
@@ -295,9 +298,16 @@ def choose_precision(
     if len(candidates) == 1:
         return candidates[0]
     seconds = {name: _seconds(copy.deepcopy(module).train(), task, batch, name, repeats) for name in candidates}
+    if min(seconds.values()) > WORTH_TRANSFORMS and fits(module):
+        try:
+            demand_transforms()
+            candidates.append("winograd channels-last")
+            seconds[candidates[-1]] = _seconds(copy.deepcopy(module).train(), task, batch, candidates[-1], repeats)
+        except InputError as error:
+            say(f"precision: {error.cause}")
     chosen: Precision = "float32"
     for name in sorted(candidates, key=lambda name: seconds[name]):
-        gain = GAIN if name.startswith("bfloat16") else LAYOUT_GAIN
+        gain = LAYOUT_GAIN if name.startswith("float32") else GAIN
         if seconds["float32"] > gain * seconds[name]:
             chosen = name
             break

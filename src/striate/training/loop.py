@@ -62,7 +62,7 @@ def train(
     settings: TrainingSettings,
     total: int,
     period: int,
-    validate: Callable[[], dict[str, Any]],
+    validate: Callable[[bool], dict[str, Any]],
     headline: str,
     larger_is_better: bool,
     folder: Path,
@@ -72,8 +72,8 @@ def train(
 ) -> tuple[History, dict[str, Tensor]]:
     """Train for ``total`` steps, validating every ``period``, from the newest good checkpoint in ``folder`` if any.
 
-    ``validate`` returns plain figures; the one named ``headline``, where it is among them, decides what is best; None,
-    a figure that could not be measured, is worse than any number.
+    ``validate`` is told whether the last step was taken, and returns plain figures; the one named ``headline``, where
+    it is among them, decides what is best; None, a figure that could not be measured, is worse than any number.
     With an ``average``, which ``step`` keeps, its weights are validated and kept in place of the module's own.
     Returns the history and the weights to keep. Errors: :class:`Interrupted` after SIGINT or SIGTERM, with a checkpoint
     written, at whatever step it comes; ``InputError`` when the loss or a weight is no longer finite, naming the step
@@ -91,7 +91,7 @@ def train(
                 started = time.monotonic()
                 loss = sum(history.pending) / len(history.pending)
                 with averaged(module, average):
-                    figures = validate()
+                    figures = validate(history.step == total)
                 history.validations.append({"step": history.step, "loss": loss, **figures})
                 history.pending, unsaved = [], True
                 history.seconds += time.monotonic() - started

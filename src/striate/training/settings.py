@@ -10,7 +10,7 @@ from striate.training.optim import SGD, Optimiser
 from striate.training.schedule import OneCycle, Schedule
 from striate.training.track import TrackerName
 
-Precision = Literal["auto", "float32", "float32 channels-last", "bfloat16 channels-last"]
+Precision = Literal["auto", "float32", "float32 channels-last", "winograd channels-last", "bfloat16 channels-last"]
 LENGTHS = ("epochs", "steps", "minutes")
 """The settings of which one says how long to train."""
 VALIDATIONS = 40

@@ -17,6 +17,7 @@ from striate.training.average import Average
 from striate.training.depth import frozen_norms
 from striate.training.optim import set_rate
 from striate.training.schedule import Schedule
+from striate.training.winograd import winograd
 
 MEMORY_FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 """Channels-last layouts by the number of dimensions of a batch; 1-D signals have none."""
@@ -32,11 +33,12 @@ class BlockStep(Protocol):
 class GeneralStep:
     """Forward, loss, backward and update by autograd, for any network and task.
 
-    ``batch_at(k)`` gives the batch of step k on the device. ``precision`` is ``float32``, ``float32 channels-last`` or
-    ``bfloat16 channels-last``. ``rate`` is multiplied by the schedule's factor. ``clip`` bounds the norm of the
-    gradient of all weights together (Pascanu et al. 2013, arXiv:1211.5063). ``average`` takes in the weights of every
-    step. ``accumulate`` is in how many parts the network sees a batch (:func:`backward`). The norms in rows named by
-    ``freeze`` keep their statistics; their parameters were frozen before (:func:`striate.training.depth.freeze`).
+    ``batch_at(k)`` gives the batch of step k on the device. ``precision`` is ``float32``, ``float32 channels-last``,
+    ``winograd channels-last`` (float32 by :mod:`striate.training.winograd`) or ``bfloat16 channels-last``. ``rate`` is
+    multiplied by the schedule's factor. ``clip`` bounds the norm of the gradient of all weights together (Pascanu et
+    al. 2013, arXiv:1211.5063). ``average`` takes in the weights of every step. ``accumulate`` is in how many parts the
+    network sees a batch (:func:`backward`). The norms in rows named by ``freeze`` keep their statistics; their
+    parameters were frozen before (:func:`striate.training.depth.freeze`).
     """
 
     def __init__(
@@ -141,6 +143,9 @@ def _loss(module: nn.Module, task: Task, batch: Batch, precision: str) -> tuple[
         with torch.autocast(images.device.type, torch.bfloat16):
             raw = module(images)
         raw = {name: one.float() for name, one in raw.items()} if isinstance(raw, dict) else raw.float()
+    elif precision.startswith("winograd"):
+        with winograd(module):
+            raw = module(images)
     else:
         raw = module(images)
     return task.loss(raw, batch.targets[task.target])

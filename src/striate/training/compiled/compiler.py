@@ -92,20 +92,23 @@ def _target(macros: str) -> Target:
     return Target(registers=32 if "__aarch64__" in defined else 16, lanes=4)
 
 
-def library(text: str, chosen: Compiler, folder: Path | None = None) -> ctypes.CDLL:
-    """The library of a C text: from the cache where a sound one is there, else built and kept.
+def library(text: str, chosen: Compiler, folder: Path | None = None, extra: tuple[str, ...] = ()) -> ctypes.CDLL:
+    """The library of a C text: from the cache where a sound one is there, else built and kept. ``extra`` are options
+    for the compiler.
 
     Errors: ``InputError`` when the compiler refuses the text, when the cache's folder is not the user's alone, and when
     the system will not load what was built.
     """
     home = _private(folder or cache_folder() / "compiled")
-    key = hashlib.sha256("\0".join((text, chosen.digest, *chosen.command[1:], *OPTIONS)).encode()).hexdigest()[:32]
+    key = hashlib.sha256("\0".join((text, chosen.digest, *chosen.command[1:], *OPTIONS, *extra)).encode()).hexdigest()[
+        :32
+    ]
     for path in sorted(home.glob(f"{key}-*.so")):
         if _sound(path):
             return _loaded(path)
         with suppress(FileNotFoundError):  # damaged, or another run has just removed it
             path.unlink()
-    content = _built(text, chosen)
+    content = _built(text, chosen, extra)
     path = home / f"{key}-{hashlib.sha256(content).hexdigest()}.so"
     write_file(path, [content], len(content))
     return _loaded(path)
@@ -143,10 +146,10 @@ def _loaded(path: Path) -> ctypes.CDLL:
         raise _unavailable(f"the system does not load {path} ({error})") from None
 
 
-def _built(text: str, chosen: Compiler) -> bytes:
+def _built(text: str, chosen: Compiler, extra: tuple[str, ...] = ()) -> bytes:
     with tempfile.TemporaryDirectory(prefix="striate-") as place:
         out = Path(place) / "step.so"
-        done = _run((*chosen.command, *OPTIONS, "-x", "c", "-", "-o", str(out)), text.encode("ascii"))
+        done = _run((*chosen.command, *OPTIONS, *extra, "-x", "c", "-", "-o", str(out)), text.encode("ascii"))
         if done.returncode != 0 or not out.is_file():
             raise _unavailable(f"{chosen.command[0]} does not build it ({_last(done.stderr)})")
         return out.read_bytes()
