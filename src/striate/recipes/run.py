@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from striate import architectures, tasks
@@ -20,7 +19,7 @@ from striate.data.doctor.examine import Diagnosis, examine
 from striate.data.reader import Reader
 from striate.inference.held import SPLIT_NAME
 from striate.inference.measured import Measured
-from striate.inference.predictor import READER, Predictor
+from striate.inference.predictor import READER, Predictor, laid_out
 from striate.layers.graph import expanded
 from striate.recipes.check import brief
 from striate.recipes.experiment import Experiment
@@ -160,8 +159,8 @@ def _carry_out(
     latest: dict[str, dict[str, Any]] = {}
 
     def validate(at_end: bool) -> dict[str, Any]:
-        if at_end:  # as the model file gives it back, so that the answers are equal; nothing is learnt any more
-            module.to(memory_format=torch.contiguous_format)
+        if at_end:  # as the predictor of the model file has it, so that the answers are equal; nothing is learnt now
+            laid_out(module, plan.input_shape)
         all_ = {split: measured[split].figures() for split in plan.watch}
         if at_end:
             latest.update(all_)
@@ -205,8 +204,7 @@ def _carry_out(
             show=told,
         )
         module.load_state_dict(weights)
-        # as the model file gives it back, so that the answers are equal
-        module.to(memory_format=torch.contiguous_format)
+        laid_out(module, plan.input_shape)
         if settings.kept == "best" and history.best_step != history.step:
             latest.clear()
         figures = {split: latest.get(split) or measured[split].figures() for split in last}

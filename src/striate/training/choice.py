@@ -1,6 +1,7 @@
 """How a step is computed on this machine: what there is, is timed for a moment, and the fastest is taken and said."""
 
 import copy
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -33,6 +34,8 @@ FITTED: tuple[StepKind, ...] = ("chain", "compiled")
 TIMED_STEPS = 20
 WORTH_TRANSFORMS = 0.1
 """Seconds of a pass from which on Winograd's convolutions are tried too: quicker networks have other costs."""
+PLAINLY = 1.4
+"""How many times as long a first pass on one thread takes, where no second is needed to tell that more are faster."""
 PATIENCE = 1.0
 """Seconds after which a way to compute a pass is tried no more often."""
 WORTH_BUILDING = 6.0
@@ -251,7 +254,8 @@ def choose_threads(
     try:
         for count in (available, 1):
             torch.set_num_threads(count)
-            seconds[count] = _seconds(copy.deepcopy(module).train(), task, batch, "float32", repeats)
+            enough = seconds.get(available, math.inf) * PLAINLY
+            seconds[count] = _seconds(copy.deepcopy(module).train(), task, batch, "float32", repeats, enough)
     finally:
         torch.set_num_threads(available)
     ratio = seconds[1] / seconds[available]
@@ -316,12 +320,17 @@ def choose_precision(
     return chosen
 
 
-def _seconds(module: nn.Module, task: Task, batch: Batch, precision: str, repeats: int) -> float:
-    """Median seconds of a pass after one to warm up; of slow passes, which vary less, there are fewer."""
+def _seconds(
+    module: nn.Module, task: Task, batch: Batch, precision: str, repeats: int, enough: float = math.inf
+) -> float:
+    """Median seconds of a pass after one to warm up; of slow passes, which vary less, there are fewer, and of a first
+    one that takes more than ``enough`` and a tenth of a second there are no others."""
     module = lay_out_weights(module, precision, tuple(batch.images.shape[1:]))
     times: list[float] = []
     while len(times) <= repeats and (len(times) < 2 or sum(times) < PATIENCE):
         started = time.perf_counter()
         float(backward(module, task, batch, precision))
         times.append(time.perf_counter() - started)
+        if times[0] > max(enough, 0.1):
+            return times[0]
     return statistics.median(times[1:])
