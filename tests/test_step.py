@@ -95,6 +95,27 @@ def test_the_precision_is_the_fastest_if_clearly_faster(
     assert len(said) == 1 and said[0].startswith(f"precision: {expected} (timed")
 
 
+@pytest.mark.parametrize(
+    "asked, several, one, expected, tried",
+    [(None, 0.02, 0.03, 2, [2, 1]), (None, 0.02, 0.021, 1, [2, 1]), (None, 0.2, 0.1, 2, [2]), (3, 0, 0, 3, [])],
+)
+def test_one_thread_is_tried_against_all_where_a_pass_is_short(
+    monkeypatch: pytest.MonkeyPatch, asked: int | None, several: float, one: float, expected: int, tried: list[int]
+) -> None:
+    met: list[int] = []
+
+    def seconds(*given: Any) -> float:
+        met.append(torch.get_num_threads())
+        return one if met[-1] == 1 else several
+
+    monkeypatch.setattr(choice, "_seconds", seconds)
+    shape = (1, 8, 8)
+    with choice.restored_threads():
+        torch.set_num_threads(2)
+        assert choice.choose_threads(asked, tiny(shape), TASK, batch_of(shape), lambda line: None) == expected
+        assert torch.get_num_threads() == 2 and met == tried
+
+
 def test_timing_leaves_the_network_as_it_was() -> None:
     module = tiny((1, 8, 8))
     before = copy.deepcopy(module.state_dict())

@@ -197,7 +197,7 @@ def test_without_a_compiler_it_is_refused_and_never_chosen(monkeypatch: pytest.M
             pass
         assert "float32 channels-last" in caught.value.fix
         said: list[str] = []
-        monkeypatch.setattr("striate.training.choice.WORTH_TRANSFORMS", 0.0)
+        monkeypatch.setattr("striate.training.choice.LONG_PASS", 0.0)
         batch = Batch(torch.randn(2, 16, 8, 8), {"label": torch.arange(2)}, torch.arange(2))
         module = nn.Sequential(conv(16, 16), nn.AdaptiveAvgPool2d(1), nn.Flatten())
         chosen = choose_precision("auto", module, Classification(), lambda step: batch, said.append, repeats=1)

@@ -1,7 +1,6 @@
 """How a step is computed on this machine: what there is, is timed for a moment, and the fastest is taken and said."""
 
 import copy
-import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -32,10 +31,9 @@ LAYOUT_GAIN = 1.02
 FITTED: tuple[StepKind, ...] = ("chain", "compiled")
 """The kinds of step that know some networks alone."""
 TIMED_STEPS = 20
-WORTH_TRANSFORMS = 0.1
-"""Seconds of a pass from which on Winograd's convolutions are tried too: quicker networks have other costs."""
-PLAINLY = 1.4
-"""How many times as long a first pass on one thread takes, where no second is needed to tell that more are faster."""
+LONG_PASS = 0.1
+"""Seconds of a pass from which on all threads are taken untried, and Winograd's convolutions are tried too: quicker
+networks have other costs than arithmetic."""
 PATIENCE = 1.0
 """Seconds after which a way to compute a pass is tried no more often."""
 WORTH_BUILDING = 6.0
@@ -246,7 +244,8 @@ def choose_threads(
     repeats: int = 3,
 ) -> int:
     """The number of processor threads that is asked for; for None all that torch takes, unless one is about as fast:
-    a small network gains nothing from more, and loses much where other programs use the same cores."""
+    a small network gains nothing from more, and loses much where other programs use the same cores. A long pass is not
+    tried with one."""
     available = torch.get_num_threads()
     if asked is not None or available == 1:
         return asked or 1
@@ -254,8 +253,10 @@ def choose_threads(
     try:
         for count in (available, 1):
             torch.set_num_threads(count)
-            enough = seconds.get(available, math.inf) * PLAINLY
-            seconds[count] = _seconds(copy.deepcopy(module).train(), task, batch, "float32", repeats, enough)
+            seconds[count] = _seconds(copy.deepcopy(module).train(), task, batch, "float32", repeats)
+            if seconds[count] > LONG_PASS:
+                say(f"threads: {available}")
+                return available
     finally:
         torch.set_num_threads(available)
     ratio = seconds[1] / seconds[available]
@@ -302,7 +303,7 @@ def choose_precision(
     if len(candidates) == 1:
         return candidates[0]
     seconds = {name: _seconds(copy.deepcopy(module).train(), task, batch, name, repeats) for name in candidates}
-    if min(seconds.values()) > WORTH_TRANSFORMS and fits(module):
+    if min(seconds.values()) > LONG_PASS and fits(module):
         try:
             demand_transforms()
             candidates.append("winograd channels-last")
@@ -320,17 +321,12 @@ def choose_precision(
     return chosen
 
 
-def _seconds(
-    module: nn.Module, task: Task, batch: Batch, precision: str, repeats: int, enough: float = math.inf
-) -> float:
-    """Median seconds of a pass after one to warm up; of slow passes, which vary less, there are fewer, and of a first
-    one that takes more than ``enough`` and a tenth of a second there are no others."""
+def _seconds(module: nn.Module, task: Task, batch: Batch, precision: str, repeats: int) -> float:
+    """Median seconds of a pass after one to warm up; of slow passes, which vary less, there are fewer."""
     module = lay_out_weights(module, precision, tuple(batch.images.shape[1:]))
     times: list[float] = []
     while len(times) <= repeats and (len(times) < 2 or sum(times) < PATIENCE):
         started = time.perf_counter()
         float(backward(module, task, batch, precision))
         times.append(time.perf_counter() - started)
-        if times[0] > max(enough, 0.1):
-            return times[0]
     return statistics.median(times[1:])
