@@ -39,9 +39,9 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     texts: list[str] = []
     build = compiler._built
 
-    def noted(text: str, chosen: compiler.Compiler) -> bytes:
+    def noted(text: str, chosen: compiler.Compiler, extra: tuple[str, ...] = ()) -> bytes:
         texts.append(text)
-        return build(text, chosen)
+        return build(text, chosen, extra)
 
     monkeypatch.setattr(compiler, "_built", noted)
     return texts

@@ -148,7 +148,11 @@ def run_demo(
                 loading.start()
             show(done, total, seen)
 
-        _train_all(work, steps, limit, told)
+        try:
+            _train_all(work, steps, limit, told)
+        finally:
+            if loading.ident is not None:  # what it imports cannot be imported by an interpreter that is ending
+                loading.join()
     runs = tuple(
         Trained(contender, seed, modelfile.load(folder / modelfile.MODEL_NAME))
         for (contender, seed), folder in zip(tasks, folders, strict=True)

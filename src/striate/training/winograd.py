@@ -188,17 +188,17 @@ class _Convolution(torch.autograd.Function):
         y = torch.empty((n, outputs, height, width), memory_format=torch.channels_last)
         functions[f"output_{m}"](y.data_ptr(), made.data_ptr(), outside, made.stride(0))
         buffers.give(made)
-        ctx.kept, ctx.m, ctx.sizes = (u, v), m, (inside, outside)
-        ctx.functions, ctx.buffers = functions, buffers
+        ctx.save_for_backward(u, v)  # what reckons the memory of a step sees them
+        ctx.m, ctx.sizes, ctx.functions, ctx.buffers, ctx.done = m, (inside, outside), functions, buffers, False
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Any:
-        if ctx.kept is None:
+        if ctx.done:
             raise RuntimeError("a second backward pass through the same graph: its buffers are used again")
-        (u, v), m, functions, buffers = ctx.kept, ctx.m, ctx.functions, ctx.buffers
-        ctx.kept = None
+        (u, v), m, functions, buffers = ctx.saved_tensors, ctx.m, ctx.functions, ctx.buffers
+        ctx.done = True
         inside, outside = ctx.sizes
         gradient = gradient.contiguous(memory_format=torch.channels_last)
         (matrices, rows, channels), outputs = v.shape, u.shape[1]
