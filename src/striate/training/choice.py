@@ -177,7 +177,7 @@ def choose_step(
             task=task,
             loader=loader,
             optimiser=settings.optimiser.build(copied),
-            settings=settings,
+            settings=settings.replace(threads=1),  # as torch has while they are timed
             total=1000,
             precision=precision,
         )
