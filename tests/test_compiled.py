@@ -216,7 +216,7 @@ def test_threads_that_share_a_whole_batch_change_no_bit(settings: Any) -> None:
     shape, layers = CHAINS["wide, of several inputs at once"]
     case = Case(*layers, shape=shape, settings=settings, smoothing=0.1, batch=45)
     _, _, step = case.compiled(3)
-    assert step.threads == 3 and len(step.layout.parts) == 1  # type: ignore[attr-defined]
+    assert isinstance(step, CompiledStep) and step.threads == 3 and len(step.layout.parts) == 1
     alone = run_in_blocks(case, [20])
     for threads in (2, 3):
         found = run_in_blocks(case, [5, 15], threads)

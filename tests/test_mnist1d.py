@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from striate.data.formats.mnist1d import generate
+from striate.data.formats.mnist1d import _resampled, generate
 from striate.data.reader import open_data
 
 
@@ -44,3 +44,10 @@ def test_another_seed_is_another_set_and_odd_sizes_are_refused() -> None:
 def test_the_set_cannot_be_written_to() -> None:
     with pytest.raises(ValueError, match="read-only"):
         generate(samples=50).train[0, 0] = 1
+
+
+@pytest.mark.parametrize("points, to", [(12, 60), (48, 60), (60, 40), (72, 60), (60, 7)])
+def test_all_signals_are_resampled_as_numpy_does_each(points: int, to: int) -> None:
+    signals = np.random.default_rng(points).normal(size=(5, points))
+    expected = [np.interp(np.linspace(0, 1, to), np.linspace(0, 1, points), one) for one in signals]
+    assert np.array_equal(_resampled(signals, to), expected)

@@ -25,7 +25,8 @@ pytestmark = pytest.mark.skipif(
 def conv(channels: int, outputs: int, **settings: Any) -> nn.Conv2d:
     torch.manual_seed(0)
     made = nn.Conv2d(channels, outputs, **{"kernel_size": 3, "padding": 1, **settings})
-    return made.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    lay_out_weights(made, "float32 channels-last", (channels, 8, 8))
+    return made
 
 
 def maps(*shape: int) -> Tensor:
@@ -159,6 +160,19 @@ def test_buffers_are_used_again_and_a_second_backward_is_refused() -> None:
     total.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="second backward pass"):
         total.backward()
+
+
+def test_what_reckons_memory_sees_what_is_kept_for_the_gradients() -> None:
+    module, x = conv(16, 32), maps(8, 16, 16, 16)
+    kept: list[int] = []
+
+    def keep(one: Tensor) -> Tensor:
+        kept.append(one.numel())
+        return one
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda one: one), winograd(module):
+        module(x)
+    assert {36 * 8 * 16 * 16, 36 * 32 * 16} <= set(kept)  # the input in tiles of 6 x 6 (4 x 4 outputs), the kernels
 
 
 def test_a_network_learns_the_same() -> None:
