@@ -119,6 +119,7 @@ def test_two_lengths_together_are_refused(lengths: dict[str, int]) -> None:
     "settings, total, period",
     [
         (TrainingSettings(epochs=2, batch=64), 31, 16),
+        (TrainingSettings(epochs=3, batch=16), 188, 63),
         (TrainingSettings(epochs=0.001, batch=64), 1, 16),
         (TrainingSettings(steps=5, batch=2000), 5, 1),
         (TrainingSettings(steps=5, validate_every=3), 5, 3),

@@ -86,7 +86,7 @@ def test_the_precision_is_the_fastest_if_clearly_faster(
 ) -> None:
     table = dict(zip(("float32", *CHANNELS_LAST, "winograd channels-last"), seconds, strict=False))
     monkeypatch.setattr(choice, "fits", lambda module: len(seconds) == 4)
-    monkeypatch.setattr(choice, "demand_transforms", lambda: None)
+    monkeypatch.setattr(choice, "the_library", lambda: None)
     monkeypatch.setattr(choice, "_seconds", lambda module, task, batch, precision, repeats: table[precision])
     monkeypatch.setattr(choice, "has_bfloat16", lambda device: bfloat16)
     said: list[str] = []
@@ -112,8 +112,20 @@ def test_one_thread_is_tried_against_all_where_a_pass_is_short(
     shape = (1, 8, 8)
     with choice.restored_threads():
         torch.set_num_threads(2)
-        assert choice.choose_threads(asked, tiny(shape), TASK, batch_of(shape), lambda line: None) == expected
+        found = choice.choose_threads(asked, tiny(shape), TASK, batch_of(shape), lambda line: None)
+        assert found == (expected, None if asked else one if expected == 1 else several)
         assert torch.get_num_threads() == 2 and met == tried
+
+
+def test_a_pass_that_was_timed_is_not_timed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    met: list[str] = []
+    monkeypatch.setattr(
+        choice, "_seconds", lambda module, task, batch, precision, repeats: met.append(precision) or 0.5
+    )
+    monkeypatch.setattr(choice, "has_bfloat16", lambda device: False)
+    shape = (1, 8, 8)
+    chosen = choose_precision("auto", tiny(shape), TASK, batch_of(shape), lambda line: None, plain=1.0)
+    assert chosen == "float32 channels-last" and met == ["float32 channels-last"]
 
 
 def test_timing_leaves_the_network_as_it_was() -> None:

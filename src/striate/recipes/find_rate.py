@@ -8,7 +8,7 @@ from typing import Any
 from striate.core.errors import InputError
 from striate.recipes.check import brief
 from striate.recipes.experiment import Experiment
-from striate.recipes.plan import Say, Settled, set_threads, settle, trial_step
+from striate.recipes.plan import Say, Settled, prepare_process, settle, trial_step
 from striate.recipes.sources import open_for, open_source
 from striate.report.html import demand_page, write
 from striate.report.rates import rate_curve
@@ -87,7 +87,7 @@ def find_rate(
     with restored_threads():
         settled = settle(experiment, source, ("val",), say)
         training = settled.training.replace(schedule=Constant(), average=None, small_until=0.0)
-        set_threads(training)
+        prepare_process(training)
         precision: Precision = "float32" if training.precision == "auto" else training.precision
         step, _ = trial_step(settled, training, precision)
         assert isinstance(step, GeneralStep)

@@ -28,6 +28,7 @@ from striate.recipes.geometry import drawn_canvases, small_fits
 from striate.recipes.sources import DataSettings, Source
 from striate.report.records import counted
 from striate.tasks.task import DataFacts, Task, task_for
+from striate.training.allocation import keep_freed_memory
 from striate.training.average import Average
 from striate.training.batch_size import SMALLEST, choose_batch, free_bytes, step_bytes
 from striate.training.begin import begin_with
@@ -194,10 +195,11 @@ def plan_of(experiment: Experiment, settled: Settled, say: Say) -> RunPlan:
     def batch_at(step: int) -> Batch:
         return parts(loader.batch(step), training.accumulate)[0]
 
-    threads = choose_threads(training.threads, module, task, batch_at, say)
+    prepare_process(training)
+    threads, seconds = choose_threads(training.threads, module, task, batch_at, say)
     measured, training = measured.replace(threads=threads), training.replace(threads=threads)
-    set_threads(training)
-    precision = choose_precision(training.precision, module, task, batch_at, say)
+    prepare_process(training)
+    precision = choose_precision(training.precision, module, task, batch_at, say, plain=seconds)
     if training.batch == "auto":
         training = training.replace(batch=_measured_batch(settled, measured, precision, loader, say))
         loader = loader_of(source, training.replace(small_until=0.0), "train")
@@ -341,10 +343,12 @@ def _augment(settings: TrainingSettings) -> Augment | None:
     return Augment() if settings.small_until else None
 
 
-def set_threads(settings: TrainingSettings, step: StepKind = "general") -> None:
+def prepare_process(settings: TrainingSettings, step: StepKind = "general") -> None:
     """Let torch use as many threads as the settings say, but one for the small networks that have a step of their own:
     torch's threads would wait for each other, and for other programs', many times as long as they compute. (The
-    compiled step brings its own.)"""
+    compiled step brings its own.) For other steps the process keeps the memory that it frees."""
+    if step not in FITTED:
+        keep_freed_memory()
     threads = 1 if step in FITTED else settings.threads
     if threads is not None and torch.get_num_threads() != threads:
         torch.set_num_threads(threads)

@@ -24,7 +24,7 @@ from striate.layers.graph import expanded
 from striate.recipes.check import brief
 from striate.recipes.experiment import Experiment
 from striate.recipes.folder import CHECKPOINTS, PLAN_NAME, REPORT_NAME
-from striate.recipes.plan import RunPlan, Say, decide, loader_of, model_begun_with, set_threads, versions_of
+from striate.recipes.plan import RunPlan, Say, decide, loader_of, model_begun_with, prepare_process, versions_of
 from striate.recipes.run_report import single_figures, write_report
 from striate.recipes.sources import Source, open_for, open_source
 from striate.report.records import counted, shown
@@ -134,7 +134,7 @@ def _carry_out(
 ) -> RunResult:
     """Train to the end and write what a run leaves; ``looked`` is the data and, if it was looked at, its diagnosis."""
     settings, task, preprocessing = plan.training, plan.task, plan.preprocessing
-    set_threads(settings, plan.step)
+    prepare_process(settings, plan.step)
     network = expanded(task.network(plan.architecture, len(plan.classes)))
     seed_generators(settings.seed)
     module = lay_out_weights(network.build(plan.input_shape), plan.precision, plan.input_shape)

@@ -19,10 +19,11 @@ from striate.training.chain import ChainStep, chain_rows
 from striate.training.compiled.compiler import compiler
 from striate.training.compiled.network import lowered
 from striate.training.compiled.step import CompiledStep
+from striate.training.convolutions.library import the_library
+from striate.training.convolutions.takeover import fits
 from striate.training.optim import SGD, AdamW
 from striate.training.settings import Precision, StepKind, TrainingSettings
 from striate.training.step import MEMORY_FORMATS, BlockStep, GeneralStep, backward, lay_out_weights
-from striate.training.winograd import demand_transforms, fits
 
 GAIN = 1.1
 """How many times faster than the plain way another must be to be taken."""
@@ -242,13 +243,13 @@ def choose_threads(
     batch_at: Callable[[int], Batch],
     say: Callable[[str], None],
     repeats: int = 3,
-) -> int:
+) -> tuple[int, float | None]:
     """The number of processor threads that is asked for; for None all that torch takes, unless one is about as fast:
     a small network gains nothing from more, and loses much where other programs use the same cores. A long pass is not
-    tried with one."""
+    tried with one. With it the seconds of a pass in plain float32 with so many threads, where that was timed."""
     available = torch.get_num_threads()
     if asked is not None or available == 1:
-        return asked or 1
+        return asked or 1, None
     batch, seconds = batch_at(0), dict[int, float]()
     try:
         for count in (available, 1):
@@ -256,13 +257,13 @@ def choose_threads(
             seconds[count] = _seconds(copy.deepcopy(module).train(), task, batch, "float32", repeats)
             if seconds[count] > LONG_PASS:
                 say(f"threads: {available}")
-                return available
+                return available, seconds[count]
     finally:
         torch.set_num_threads(available)
     ratio = seconds[1] / seconds[available]
     chosen = available if ratio > GAIN else 1
     say(f"threads: {chosen} ({available} are {ratio:.1f} times as fast as one here)")
-    return chosen
+    return chosen, seconds[chosen]
 
 
 @contextmanager
@@ -283,10 +284,11 @@ def choose_precision(
     batch_at: Callable[[int], Batch],
     say: Callable[[str], None],
     repeats: int = 3,
+    plain: float | None = None,
 ) -> Precision:
     """The precision that is asked for; for "auto" a few forward and backward passes of a copy of the network are timed
     in each the device offers, the fastest wins if it is faster than plain float32, and clearly so where it is less
-    exact, and the choice is said.
+    exact, and the choice is said. ``plain`` is the seconds of a pass in plain float32 where they are known.
 
     Errors: ``InputError`` for a channels-last layout of inputs that have none.
     """
@@ -302,10 +304,14 @@ def choose_precision(
             candidates.append("bfloat16 channels-last")
     if len(candidates) == 1:
         return candidates[0]
-    seconds = {name: _seconds(copy.deepcopy(module).train(), task, batch, name, repeats) for name in candidates}
+    known = {} if plain is None else {"float32": plain}
+    seconds = {
+        name: known.get(name) or _seconds(copy.deepcopy(module).train(), task, batch, name, repeats)
+        for name in candidates
+    }
     if min(seconds.values()) > LONG_PASS and fits(module):
         try:
-            demand_transforms()
+            the_library()
             candidates.append("winograd channels-last")
             seconds[candidates[-1]] = _seconds(copy.deepcopy(module).train(), task, batch, candidates[-1], repeats)
         except InputError as error:

@@ -1,5 +1,6 @@
 """TrainingSettings: everything that decides how weights are learned, as data."""
 
+import math
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -104,5 +105,6 @@ class TrainingSettings(Spec):
 
     def validation_period(self, samples: int) -> int:
         """Steps between two validations."""
-        spaced = 1 if self.patience else self.total_steps(samples) // VALIDATIONS
-        return self.validate_every or max(1, round(samples / self.samples_a_step), spaced)
+        spaced = 1 if self.patience else math.ceil(self.total_steps(samples) / VALIDATIONS)
+        # rounded up: an epoch of 103.3 steps would else leave one step, and one more validation, at the end
+        return self.validate_every or max(1, math.ceil(samples / self.samples_a_step), spaced)

@@ -14,10 +14,10 @@ from striate.core.random import torch_seed
 from striate.core.sample import Batch
 from striate.tasks.task import Task
 from striate.training.average import Average
+from striate.training.convolutions.takeover import own_convolutions
 from striate.training.depth import frozen_norms
 from striate.training.optim import set_rate
 from striate.training.schedule import Schedule
-from striate.training.winograd import winograd
 
 MEMORY_FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 """Channels-last layouts by the number of dimensions of a batch; 1-D signals have none."""
@@ -34,8 +34,8 @@ class GeneralStep:
     """Forward, loss, backward and update by autograd, for any network and task.
 
     ``batch_at(k)`` gives the batch of step k on the device. ``precision`` is ``float32``, ``float32 channels-last``,
-    ``winograd channels-last`` (float32 by :mod:`striate.training.winograd`) or ``bfloat16 channels-last``. ``rate`` is
-    multiplied by the schedule's factor. ``clip`` bounds the norm of the gradient of all weights together (Pascanu et
+    ``winograd channels-last`` (float32 by :mod:`striate.training.convolutions`) or ``bfloat16 channels-last``. ``rate``
+    is multiplied by the schedule's factor. ``clip`` bounds the norm of the gradient of all weights together (Pascanu et
     al. 2013, arXiv:1211.5063). ``average`` takes in the weights of every step. ``accumulate`` is in how many parts the
     network sees a batch (:func:`backward`). The norms in rows named by ``freeze`` keep their statistics; their
     parameters were frozen before (:func:`striate.training.depth.freeze`).
@@ -144,7 +144,7 @@ def _loss(module: nn.Module, task: Task, batch: Batch, precision: str) -> tuple[
             raw = module(images)
         raw = {name: one.float() for name, one in raw.items()} if isinstance(raw, dict) else raw.float()
     elif precision.startswith("winograd"):
-        with winograd(module):
+        with own_convolutions(module):
             raw = module(images)
     else:
         raw = module(images)

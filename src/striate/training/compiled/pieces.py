@@ -1,9 +1,18 @@
 """Pieces of C text that the layers share: tables, tiles of accumulators, sums, ReLUs."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from striate.training.compiled.layout import Target
 from striate.training.compiled.network import Affine, Lowered
+
+
+def vectors(lanes: int, aligned: int) -> str:
+    """What texts begin with that compute with vectors of so many floats at addresses that are multiples of so many
+    bytes."""
+    every = f"#define IN_EVERY_LANE(value) {', '.join(['value'] * lanes)}"
+    text = Path(__file__).with_name("vectors.c").read_text("ascii")
+    return f"#define LANES {lanes}\n#define ALIGNED {aligned}\n{every}\n{text}"
 
 
 def table(name: str, values: Sequence[int]) -> str:

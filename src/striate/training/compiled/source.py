@@ -10,7 +10,7 @@ from typing import final
 from striate.training.compiled.affine import AffineText, learnt, stretches
 from striate.training.compiled.layout import Layout, turned_width
 from striate.training.compiled.network import Activation, Affine, Lowered, Pool
-from striate.training.compiled.pieces import literal, passed_back, table
+from striate.training.compiled.pieces import literal, passed_back, table, vectors
 
 NAMES = {"sigmoid": "sigmoid_", "tanh": "tanh_"}
 
@@ -28,8 +28,9 @@ class _Writer:
 
     def text(self) -> Iterator[str]:
         network, first = self.network, self.network.tensors[0]
-        yield f"#define LANES {self.plan.target.lanes}\n#define ROW {self.plan.row}"
-        yield f"#define IN_EVERY_LANE(value) {', '.join(['value'] * self.plan.target.lanes)}"
+        lanes = self.plan.target.lanes
+        yield vectors(lanes, 4 * lanes)
+        yield f"#define ROW {self.plan.row}"
         yield f"#define CLASSES {network.classes}\n#define FEATURES {first.values}"
         yield f"#define WEIGHTS {network.weights}\n#define PARAMETERS {network.weights + network.biases}"
         yield f"#define PARTS {len(self.plan.parts)}\n#define BATCH {self.plan.batch}\n#define ARENA {self.plan.arena}"

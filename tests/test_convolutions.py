@@ -1,8 +1,10 @@
-"""Winograd's convolutions: equal to the plain ones up to rounding, forward and backward, and only where they fit."""
+"""The package's own convolutions: equal to the plain ones up to rounding, forward and backward, only where they fit."""
 
+import itertools
 import shutil
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -10,12 +12,17 @@ from torch import Tensor, nn
 from striate.core.errors import InputError
 from striate.core.sample import Batch
 from striate.tasks.classification import Classification
-from striate.training import winograd as tested
 from striate.training.choice import choose_precision
 from striate.training.compiled import compiler
+from striate.training.convolutions import takeover as tested
+from striate.training.convolutions.gathered import Pair, Sums, geometry, output_size
+from striate.training.convolutions.library import source, the_library
+from striate.training.convolutions.takeover import fits, own_convolutions
+from striate.training.convolutions.winograd import MANY_TILES
+from striate.training.convolutions.winograd_source import INPUT, KERNEL, OUTPUT
 from striate.training.step import backward, lay_out_weights
-from striate.training.winograd import MANY_TILES, fits, winograd
-from striate.training.winograd_source import INPUT, KERNEL, OUTPUT, source
+
+THREADS = torch.get_num_threads()
 
 pytestmark = pytest.mark.skipif(
     not any(map(shutil.which, compiler.NAMES)), reason="no C compiler is installed (apt-get install gcc)"
@@ -37,7 +44,7 @@ def results(module: nn.Module, x: Tensor, gradient: Tensor, transformed: bool) -
     """The output, and the gradients of the input and of the weights."""
     x = x.clone(memory_format=torch.preserve_format).requires_grad_()
     if transformed:
-        with winograd(module):
+        with own_convolutions(module):
             y = module(x)
     else:
         y = module(x)
@@ -106,13 +113,10 @@ def test_both_sizes_of_tiles_are_met_above() -> None:
 @pytest.mark.parametrize(
     "settings",
     [
-        {"stride": 2},
-        {"padding": 0},
-        {"dilation": 2, "padding": 2},
         {"groups": 2},
-        {"kernel_size": 5, "padding": 2},
-        {"kernel_size": (3, 1), "padding": (1, 0)},
-        {"padding_mode": "reflect"},
+        {"groups": 2, "stride": 2},
+        {"kernel_size": 1, "padding": 0},
+        {"padding": "same"},
     ],
     ids=str,
 )
@@ -124,6 +128,75 @@ def test_other_convolutions_are_left_alone(settings: dict[str, Any]) -> None:
     assert all(torch.equal(one, two) for one, two in zip(found, plain, strict=True))
 
 
+@pytest.mark.parametrize(
+    "n, channels, outputs, height, width, settings",
+    [
+        (4, 16, 32, 12, 14, {"stride": 2}),
+        (2, 16, 24, 11, 9, {"stride": 2, "bias": False}),
+        (3, 32, 16, 7, 8, {"kernel_size": 1, "stride": 2, "padding": 0}),
+        (2, 24, 16, 13, 10, {"kernel_size": (5, 2), "stride": (3, 1), "padding": (4, 0)}),
+        (2, 16, 40, 17, 12, {"kernel_size": 3, "stride": 2, "padding": 3, "dilation": (2, 3)}),
+        (1, 272, 16, 6, 6, {"stride": 3, "padding": 0}),
+        (70, 16, 16, 5, 5, {"kernel_size": 2, "stride": 4, "padding": 0}),
+        (1, 16, 512, 9, 9, {"stride": 2}),
+        (2, 16, 32, 10, 9, {"padding": 0}),
+        (3, 32, 16, 9, 11, {"dilation": 2, "padding": 2}),
+        (2, 16, 16, 9, 8, {"kernel_size": (3, 1), "padding": (1, 0)}),
+        (2, 16, 16, 9, 8, {"kernel_size": 5, "padding_mode": "reflect"}),
+    ],
+    ids=str,
+)
+def test_gradients_of_other_convolutions_gather_rows(
+    n: int, channels: int, outputs: int, height: int, width: int, settings: dict[str, Any]
+) -> None:
+    module, x = conv(channels, outputs, **settings), maps(n, channels, height, width)
+    assert not fits(nn.Sequential(module))
+    gradient = torch.randn_like(module(x))
+    exact = results(conv(channels, outputs, **settings).double(), x.double(), gradient.double(), False)
+    with own_convolutions(module):
+        made = module(x).grad_fn
+    assert "GatheredConvolution" in f"{made} {made.next_functions}"
+    found, again = (results(module, x, gradient, True) for _ in range(2))
+    assert gap(found, exact) <= 2e-6
+    assert all(torch.equal(one, two) for one, two in zip(found, again, strict=True))
+    torch.set_num_threads(1)
+    try:
+        alone = results(module, x, gradient, True)
+    finally:
+        torch.set_num_threads(THREADS)
+    assert all(torch.equal(one, two) for one, two in zip(found, alone, strict=True))
+
+
+@pytest.mark.parametrize("stride", [(1, 1), (2, 1), (3, 2)])
+@pytest.mark.parametrize("kernel, padding, dilation", [((3, 2), (1, 0), (1, 1)), ((1, 3), (2, 2), (2, 2))])
+def test_the_tables_say_what_reads_what(stride: Pair, kernel: Pair, padding: Pair, dilation: Pair) -> None:
+    """Against the definition: output o reads through tap t the input s o - p + d t."""
+    size, images = (7, 6), 2
+    found = geometry(images, size, kernel, stride, padding, dilation)
+    (height, width), (rows, columns) = output_size(size, kernel, stride, padding, dilation), size
+    expected = set()
+    for n, y, x, ty, tx in itertools.product(
+        range(images), range(height), range(width), range(kernel[0]), range(kernel[1])
+    ):
+        at = stride[0] * y - padding[0] + dilation[0] * ty, stride[1] * x - padding[1] + dilation[1] * tx
+        if 0 <= at[0] < rows and 0 <= at[1] < columns:
+            output = (n * height + y) * width + x
+            expected.add((output, ty * kernel[1] + tx, (n * rows + at[0]) * columns + at[1]))
+    taps = np.arange(kernel[0] * kernel[1], dtype=np.int32)
+    forward = Sums(np.arange(images * height * width, dtype=np.int32), taps, found.forward)
+    assert triples(forward) == expected
+    backward = [(output, tap, at) for part in found.backward for at, tap, output in triples(part)]
+    assert len(backward) == len(expected) and set(backward) == expected
+    every = np.concatenate([part.to for part in found.backward])
+    assert sorted(every) == list(range(images * rows * columns))  # each pixel gets a gradient, if only zero
+
+
+def triples(sums: Sums) -> set[tuple[int, int, int]]:
+    """(row of the result, tap, row read) of every term."""
+    taps, rows = np.nonzero(sums.at >= 0)
+    return {(int(sums.to[i]), int(sums.which[t]), int(sums.at[t, i])) for t, i in zip(taps, rows, strict=True)}
+
+
 def test_channels_that_fill_no_vector_are_left_alone() -> None:
     assert not fits(conv(3, 16)) and not fits(conv(16, 17)) and fits(nn.Sequential(conv(16, 32)))
 
@@ -132,19 +205,19 @@ def test_measuring_is_plain() -> None:
     module, x = conv(16, 16), maps(8, 16, 16, 16)
     with torch.no_grad():
         plain = module(x)
-        with winograd(module):
+        with own_convolutions(module):
             assert torch.equal(module(x), plain)
 
 
 def test_frozen_weights_and_inputs_get_no_gradient() -> None:
     module, x = conv(16, 16, bias=False), maps(8, 16, 16, 16)
-    with winograd(module):
+    with own_convolutions(module):
         module(x).sum().backward()
     assert x.grad is None and module.weight.grad is not None
     module.weight.grad = None
     module.weight.requires_grad_(False)
     x.requires_grad_()
-    with winograd(module):
+    with own_convolutions(module):
         module(x).sum().backward()
     assert x.grad is not None and module.weight.grad is None
 
@@ -155,7 +228,7 @@ def test_buffers_are_used_again_and_a_second_backward_is_refused() -> None:
         results(module, x, torch.ones(8, 16, 16, 16), True)
         free = {size: len(found) for size, found in tested._KEPT[module].buffers.free.items()}
         assert sum(free.values()) == 5  # kernel and input kept, the output's gradient, and those of kernel and input
-    with winograd(module):
+    with own_convolutions(module):
         total = module(x).sum()
     total.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="second backward pass"):
@@ -170,7 +243,7 @@ def test_what_reckons_memory_sees_what_is_kept_for_the_gradients() -> None:
         kept.append(one.numel())
         return one
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda one: one), winograd(module):
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda one: one), own_convolutions(module):
         module(x)
     assert {36 * 8 * 16 * 16, 36 * 32 * 16} <= set(kept)  # the input in tiles of 6 x 6 (4 x 4 outputs), the kernels
 
@@ -202,11 +275,11 @@ def test_a_network_learns_the_same() -> None:
 def test_without_a_compiler_it_is_refused_and_never_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.setenv("CC", "")
-    tested._transforms.cache_clear()
+    the_library.cache_clear()
     try:
         with (
             pytest.raises(InputError, match=r"training\.precision: .*Winograd.*no C compiler") as caught,
-            winograd(conv(16, 16)),
+            own_convolutions(conv(16, 16)),
         ):
             pass
         assert "float32 channels-last" in caught.value.fix
@@ -217,7 +290,7 @@ def test_without_a_compiler_it_is_refused_and_never_chosen(monkeypatch: pytest.M
         chosen = choose_precision("auto", module, Classification(), lambda step: batch, said.append, repeats=1)
         assert not chosen.startswith("winograd") and "no C compiler" in said[0]
     finally:
-        tested._transforms.cache_clear()
+        the_library.cache_clear()
 
 
 def test_the_text_is_for_any_width_of_vectors() -> None:

@@ -48,23 +48,18 @@ OUTPUT: dict[int, Matrix] = {
 """A^T."""
 
 
-def source(lanes: int) -> str:
-    """The text, for vectors of so many channels: six functions for each m of :data:`INPUT`.
+def source() -> str:
+    """The text, after products.c: six functions for each m of :data:`INPUT`.
 
     Maps are (N, H, W, C); transformed ones ((m + 2)^2, N th tw, C) with ``step`` floats from one matrix to the next,
     for th x tw tiles a map; kernels (K, 3, 3, C) and transformed ((m + 2)^2, K, C). The numbers in ``size`` are
     N, H, W, C, th, tw.
     """
-    head = f"""
-#define LANES {lanes}
-typedef float V __attribute__((vector_size(4 * LANES), may_alias, aligned(4)));
-typedef long long index_t;
-#define AT(pointer) (*(const V *)(pointer))
-#define TO(pointer) (*(V *)(pointer))
+    head = """
 #define SIZES const index_t N = size[0], H = size[1], W = size[2], C = size[3], th = size[4], tw = size[5]
 #define INSIDE (y >= 0 && y < H && x >= 0 && x < W)
 """
-    return head + "".join(_functions(m) for m in INPUT)
+    return "".join((head, *map(_functions, INPUT)))
 
 
 def _functions(m: int) -> str:
