@@ -2,12 +2,14 @@
 
 import itertools
 import shutil
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._C import DisableTorchFunction
 
 from striate.core.errors import InputError
 from striate.core.sample import Batch
@@ -207,6 +209,28 @@ def test_measuring_is_plain() -> None:
         plain = module(x)
         with own_convolutions(module):
             assert torch.equal(module(x), plain)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_measuring_may_be_as_training_is(mode: Callable[[], Any]) -> None:
+    module, x = conv(16, 16), maps(8, 16, 16, 16)
+    with mode(), own_convolutions(module, measuring=True):
+        module(x)
+    with own_convolutions(module):
+        learnt = module(x)
+    learnt.sum().backward()
+    waiting = sum(map(len, tested._KEPT[module].buffers.free.values()))
+    with mode(), own_convolutions(module, measuring=True):
+        assert torch.equal(module(x), learnt) and not torch.equal(learnt, plainly(module, x))
+    assert sum(map(len, tested._KEPT[module].buffers.free.values())) == waiting  # nothing is kept for gradients
+    with torch.no_grad(), own_convolutions(module):
+        assert torch.equal(module(x), plainly(module, x))
+
+
+def plainly(module: nn.Module, x: Tensor) -> Tensor:
+    assert isinstance(module, nn.Conv2d)
+    with DisableTorchFunction(), torch.no_grad():
+        return nn.functional.conv2d(x, module.weight, module.bias, padding=1)
 
 
 def test_frozen_weights_and_inputs_get_no_gradient() -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ from striate.training.begin import begin_with
 from striate.training.choice import make_step, restored_threads
 from striate.training.depth import build_optimiser
 from striate.training.loop import History, Progress, train
-from striate.training.step import lay_out_weights, seed_generators
+from striate.training.step import lay_out_weights, measuring, seed_generators
 from striate.training.track import demand_tracker, following
 
 Show = Callable[[int, int, str], None]
@@ -161,7 +162,8 @@ def _carry_out(
     def validate(at_end: bool) -> dict[str, Any]:
         if at_end:  # as the predictor of the model file has it, so that the answers are equal; nothing is learnt now
             laid_out(module, plan.input_shape)
-        all_ = {split: measured[split].figures() for split in plan.watch}
+        with nullcontext() if at_end else measuring(module, plan.precision):
+            all_ = {split: measured[split].figures() for split in plan.watch}
         if at_end:
             latest.update(all_)
         found = {f"{split}/{name}": v for split, each in all_.items() for name, v in single_figures(each).items()}

@@ -5,6 +5,7 @@ and torch's generator is seeded from (seed, k) before it for what is random insi
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 import torch
@@ -149,6 +150,12 @@ def _loss(module: nn.Module, task: Task, batch: Batch, precision: str) -> tuple[
     else:
         raw = module(images)
     return task.loss(raw, batch.targets[task.target])
+
+
+def measuring(module: nn.Module, precision: str) -> AbstractContextManager[None]:
+    """Inside, forward passes that nothing is learnt from are computed as fast as those of the training are, where that
+    is as exact up to rounding."""
+    return own_convolutions(module, measuring=True) if precision.startswith("winograd") else nullcontext()
 
 
 def lay_out(images: Tensor, precision: str) -> Tensor:

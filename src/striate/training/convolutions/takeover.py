@@ -1,6 +1,7 @@
 """Where the convolutions of this package are computed in place of torch's.
 
-Training alone computes so: measuring, predicting and exporting use the plain convolutions.
+Training alone computes so, and what it measures on its way: the last measuring, predicting and exporting use the plain
+convolutions.
 """
 
 from collections.abc import Iterator
@@ -32,17 +33,21 @@ def fits(module: nn.Module) -> bool:
 
 
 @contextmanager
-def own_convolutions(module: nn.Module) -> Iterator[None]:
+def own_convolutions(module: nn.Module, measuring: bool = False) -> Iterator[None]:
     """Inside, forward passes that are differentiated compute their fitting convolutions so, of inputs (N, C, H, W)
-    whose channels are last in memory.
+    whose channels are last in memory; others too when ``measuring``.
 
     Buffers are kept as long as the module is. Errors: ``InputError`` without a compiler that can build the library.
     """
     kept = _KEPT.get(module)
     if kept is None:
         kept = _KEPT[module] = _Convolutions(the_library())
-    with kept:
-        yield
+    before, kept.measuring = kept.measuring, measuring
+    try:
+        with kept:
+            yield
+    finally:
+        kept.measuring = before
 
 
 class _Convolutions(TorchFunctionMode):
@@ -50,10 +55,10 @@ class _Convolutions(TorchFunctionMode):
 
     def __init__(self, library: Library) -> None:
         super().__init__()
-        self.library, self.buffers = library, Buffers()
+        self.library, self.buffers, self.measuring = library, Buffers(), False
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.conv2d and not kwargs and len(args) == 7 and torch.is_grad_enabled():
+        if func is torch.conv2d and not kwargs and len(args) == 7 and (self.measuring or torch.is_grad_enabled()):
             found = self._convolution(*args)
             if found is not None:
                 return found
@@ -66,9 +71,10 @@ class _Convolutions(TorchFunctionMode):
         if x.ndim != 4 or x.dtype != torch.float32 or x.device.type != "cpu" or not _takes(w, groups):
             return None
         stride, padding, dilation = _pair(stride), _pair(padding), _pair(dilation)
+        learning = torch.is_grad_enabled()
         if _by_winograd(w, stride, padding, dilation):
-            found: Tensor = WinogradConvolution.apply(x, w, self.library, self.buffers)
-        elif _by_rows(x, w, stride, padding, dilation):
+            found: Tensor = WinogradConvolution.apply(x, w, self.library, self.buffers, learning)
+        elif learning and _by_rows(x, w, stride, padding, dilation):
             found = GatheredConvolution.apply(x, w, (stride, padding, dilation), self.library)
         else:
             return None

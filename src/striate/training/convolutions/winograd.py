@@ -35,7 +35,8 @@ class Buffers:
         """Room for matrices (matrices, rows, columns), not cleared."""
         step = rows * columns + (APART if rows * columns % 1024 == 0 else 0)
         waiting = self.free.get(matrices * step)
-        flat = waiting.pop() if waiting else torch.empty(matrices * step)
+        with torch.inference_mode(False):  # those of measuring may be kept for gradients next time
+            flat = waiting.pop() if waiting else torch.empty(matrices * step)
         return flat.as_strided((matrices, rows, columns), (step, columns, 1))
 
     def give(self, *used: Tensor) -> None:
@@ -52,7 +53,7 @@ class WinogradConvolution(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, w: Tensor, library: Library, buffers: Buffers) -> Tensor:
+    def forward(ctx: Any, x: Tensor, w: Tensor, library: Library, buffers: Buffers, learning: bool) -> Tensor:
         functions = library.transforms
         x = x.contiguous(memory_format=torch.channels_last)
         w = w.contiguous(memory_format=torch.channels_last)
@@ -72,6 +73,9 @@ class WinogradConvolution(torch.autograd.Function):
         y = torch.empty((n, outputs, height, width), memory_format=torch.channels_last)
         functions[f"output_{m}"](y.data_ptr(), made.data_ptr(), outside, made.stride(0))
         buffers.give(made)
+        if not (learning and any(ctx.needs_input_grad)):
+            buffers.give(u, v)
+            return y
         ctx.save_for_backward(u, v)  # what reckons the memory of a step sees them
         ctx.m, ctx.sizes, ctx.library, ctx.buffers, ctx.done = m, (inside, outside), library, buffers, False
         return y
@@ -103,4 +107,4 @@ class WinogradConvolution(torch.autograd.Function):
             functions[f"kernel_back_{m}"](dw.data_ptr(), du.data_ptr(), outputs, channels, du.stride(0))
             buffers.give(du)
         buffers.give(p, u, v)
-        return dx, dw, None, None
+        return dx, dw, None, None, None
