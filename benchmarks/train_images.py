@@ -1,7 +1,7 @@
 """Train ResNet-18 at 128 pixels, batch 16, from JPEG files: ours, the textbook loop and fastai in turn.
 
     benchmarks/setup_peers.sh fastai
-    .venv/bin/python benchmarks/train_images.py --data ../shared/data/sign-digits --epochs 3 --seeds 3
+    .venv/bin/python benchmarks/train_images.py --data ../shared/data/sign-digits --epochs 5 --seeds 3
 
 The data is a folder of class folders; a fifth of it is held out, the same for all. Everybody trains for as many epochs,
 mirrors at random, and follows one cycle of SGD with the same rate, momentum and weight decay. A rate is images seen in
@@ -38,7 +38,7 @@ def main() -> int:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=DATA / "sign-digits")
-    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
     if not arguments.data.is_dir():

@@ -72,7 +72,7 @@ INLINE void pack_turned(const float *b, index_t column, index_t terms, int wide,
 /* Matrices C (rows, columns) = A (rows, terms) B (terms, columns), c_step, a_step and b_step floats from one to the next.
    Of A's two strides, in floats, one is 1, as of B's; C's columns lie side by side. Numbers of columns, and where B's
    terms lie side by side of terms too, are multiples of LANES. */
-void products(const float *a, const float *b, float *c, const index_t *size, int threads) {
+void products(const float *a, const float *b, float *c, const index_t *size, index_t threads) {
     const index_t matrices = size[0], rows = size[1], terms = size[2], columns = size[3];
     const index_t a_row = size[4], a_term = size[5], b_term = size[6], b_column = size[7];
     const index_t a_step = size[8], b_step = size[9], c_step = size[10];
@@ -118,7 +118,7 @@ void products(const float *a, const float *b, float *c, const index_t *size, int
 /* Rows of C = sums over taps of a row of A, or of none, times a matrix of the tap: row i of C, which is C's row to[i],
    adds up A's rows at[t rows + i] (negative: none) times B's matrix which[t]. C has c_row columns, A a_row. */
 void gathered(const float *a, const float *b, float *c, const int *at, const int *which, const int *to_rows,
-              const float *nothing, const index_t *size, int threads) {
+              const float *nothing, const index_t *size, index_t threads) {
     const index_t rows = size[0], taps = size[1], terms = size[2], columns = size[3];
     const index_t b_term = size[4], b_column = size[5], b_tap = size[6];
     const index_t panels = (columns + WIDE - 1) / WIDE;
@@ -167,7 +167,7 @@ void gathered(const float *a, const float *b, float *c, const int *at, const int
 /* Matrices C_t (rows, columns), one for each tap, c_row floats from row to row: the sums over terms k of row k of A,
    turned to a column, times row at[t terms + k] of B (negative: none). */
 void gathered_terms(const float *a, const float *b, float *c, const int *at, const float *nothing, const index_t *size,
-                    int threads) {
+                    index_t threads) {
     const index_t rows = size[0], taps = size[1], terms = size[2], columns = size[3], c_row = size[4];
     const index_t panels = (columns + WIDE - 1) / WIDE;
 #pragma omp parallel num_threads(threads)
