@@ -205,7 +205,7 @@ def _ours(kind: StepKind, network: Layer, module: nn.Module, loader: Loader, pla
                 settings=settings,
                 total=STEPS[kind],
                 period=STEPS[kind],
-                validate=dict,
+                validate=lambda at_end: {},
                 headline="",
                 larger_is_better=True,
                 folder=Path(folder),
