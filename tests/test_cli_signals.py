@@ -97,7 +97,7 @@ def test_an_interrupt_outside_the_steps_says_how_to_go_on(
     import striate.recipes.run as recipe
 
     def interrupt(*_: object, **__: object) -> None:
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)  # in this thread: another would be a moment late
 
     assert train_command.PLAN_NAME == PLAN_NAME
     data, out = place / "signals.csv", tmp_path / "run"
@@ -122,7 +122,7 @@ def test_a_signal_to_another_command_is_one_line(
 ) -> None:
     import striate.inference.predictor as predictor
 
-    monkeypatch.setattr(predictor, "load", lambda path: os.kill(os.getpid(), number))
+    monkeypatch.setattr(predictor, "load", lambda path: signal.raise_signal(number))
     outcome = run("predict", place / "signal_run", place / "signals.csv")
     assert (outcome.code, outcome.err) == (code, f"striate: {line}\n")
 

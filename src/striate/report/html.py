@@ -231,7 +231,7 @@ def _table(table: Table) -> str:
     caption = f"<caption>{_words(table.caption)}</caption>" if table.caption else ""
     label = _words(table.caption or "table: " + ", ".join(table.columns))
     body = "\n".join(rows)
-    narrow = ' class="narrow"' if len(table.columns) <= 4 else ' class="many"' if len(table.columns) >= 7 else ""
+    narrow = ' class="narrow"' if len(table.columns) <= 4 else ' class="many"' if len(table.columns) >= 6 else ""
     return (
         f'<div class="scroll" role="region" tabindex="0" aria-label="{label}">\n<table{narrow}>{caption}\n'
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n</div>"

@@ -90,7 +90,7 @@ pre { margin: 0; padding: 1rem 1.25rem; border-radius: 8px; background: var(--ca
   border-top: 2px solid var(--ink); }
 .facts dt { color: var(--muted); font-size: .875rem; line-height: 1.4; }
 .facts dd { margin: .2rem 0 0; }
-.facts span { display: block; font-size: clamp(1.5rem, 1.2rem + 1.2vw, 1.875rem); font-weight: 600;
+.facts span { display: block; font-size: clamp(1.375rem, 1.1rem + 1vw, 1.625rem); font-weight: 600;
   letter-spacing: -.02em; line-height: 1.25;
   font-variant-numeric: tabular-nums lining-nums; overflow-wrap: anywhere; }
 .facts small { display: block; color: var(--muted); font-size: .8125rem; line-height: 1.45; margin-top: .15rem; }
@@ -106,7 +106,7 @@ thead th { color: var(--muted); font-size: .8125rem; font-weight: 500; vertical-
   border-bottom: 1px solid var(--muted); }
 tbody th { font-weight: 500; min-width: min(10rem, 28vw); max-width: 22em; overflow-wrap: break-word; }
 table.many th, table.many td { padding-left: .5rem; padding-right: .5rem; }
-table.many tbody th { min-width: 0; }
+table.many tbody th { min-width: 9rem; overflow-wrap: anywhere; }
 td { overflow-wrap: break-word; }
 .right { text-align: right; } .center { text-align: center; } td.right { white-space: nowrap; }
 .highlight > * { background: var(--tint); }
