@@ -116,7 +116,7 @@ void products(const float *a, const float *b, float *c, const index_t *size, ind
 }
 
 /* Rows of C = sums over taps of a row of A, or of none, times a matrix of the tap: row i of C, which is C's row to[i],
-   adds up A's rows at[t rows + i] (negative: none) times B's matrix which[t]. C has c_row columns, A a_row. */
+   adds up A's rows at[t rows + i] (negative: none) times B's matrix which[t]. `nothing` is a row of zeros. */
 void gathered(const float *a, const float *b, float *c, const int *at, const int *which, const int *to_rows,
               const float *nothing, const index_t *size, index_t threads) {
     const index_t rows = size[0], taps = size[1], terms = size[2], columns = size[3];
