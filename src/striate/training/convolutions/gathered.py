@@ -114,7 +114,7 @@ class GatheredConvolution(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             dx = torch.empty_like(x)
             for part in found.backward:
-                library.gather(gradient, w, dx, part.to, part.which, part.at, (taps * channels, 1, channels))
+                library.gather(gradient, w, dx, part.to, part.which, part.at, (taps * channels, channels))
         if ctx.needs_input_grad[1]:
             dw = torch.empty_like(w)
             library.gather_terms(gradient, x, dw, found.forward)

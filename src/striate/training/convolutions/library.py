@@ -51,10 +51,10 @@ class Library:
         to: NDArray[np.int32],
         which: NDArray[np.int32],
         at: NDArray[np.int32],
-        strides: tuple[int, int, int],
+        strides: tuple[int, int],
     ) -> None:
         """Into the rows ``to`` of c, sums over the taps t of the rows ``at[t]`` of a (negative: none) times matrix
-        ``which[t]`` of b, which has these strides of terms, columns and matrices. Rows are pixels of (N, C, H, W)."""
+        ``which[t]`` of b, which has these strides of terms and matrices. Rows are pixels of (N, C, H, W)."""
         terms, columns = a.shape[1], c.shape[1]
         size = _sizes(len(to), len(which), terms, columns, *strides)
         tables = (at.ctypes.data, which.ctypes.data, to.ctypes.data)

@@ -116,11 +116,11 @@ void products(const float *a, const float *b, float *c, const index_t *size, ind
 }
 
 /* Rows of C = sums over taps of a row of A, or of none, times a matrix of the tap: row i of C, which is C's row to[i],
-   adds up A's rows at[t rows + i] (negative: none) times B's matrix which[t]. `nothing` is a row of zeros. */
+   adds up A's rows at[t rows + i] (negative: none) times B's matrix which[t], whose columns lie side by side. `nothing` is a row of zeros. */
 void gathered(const float *a, const float *b, float *c, const int *at, const int *which, const int *to_rows,
               const float *nothing, const index_t *size, index_t threads) {
     const index_t rows = size[0], taps = size[1], terms = size[2], columns = size[3];
-    const index_t b_term = size[4], b_column = size[5], b_tap = size[6];
+    const index_t b_term = size[4], b_tap = size[5];
     const index_t panels = (columns + WIDE - 1) / WIDE;
     /* with few columns the rows are shared too, and B's columns packed once for each share */
     const index_t apiece = panels >= 2 * threads ? rows : (rows / (2 * threads) / ROWS + 1) * ROWS;
@@ -140,11 +140,7 @@ void gathered(const float *a, const float *b, float *c, const int *at, const int
             for (index_t t = 0; t < taps; t++)
                 for (index_t begin = 0; begin < terms; begin += INNER, more = 1) {
                     const index_t count = terms - begin < INNER ? terms - begin : INNER;
-                    const float *bj = b + which[t] * b_tap + begin * b_term + j * b_column;
-                    if (b_column == 1)
-                        pack(bj, b_term, count, wide, packed);
-                    else
-                        pack_turned(bj, b_column, count, wide, packed);
+                    pack(b + which[t] * b_tap + begin * b_term + j, b_term, count, wide, packed);
                     for (index_t i = low; i < high; i += ROWS) {
                         const int now = high - i < ROWS ? high - i : ROWS;
                         int some = !more;
