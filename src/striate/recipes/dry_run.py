@@ -104,7 +104,7 @@ def _timed(settled: Settled, plan: RunPlan) -> DryRun:
     step, module = trial_step(settled, training, plan.precision, plan.step)
     each = mean_seconds(step, TIMED_SECONDS, shares_of(training))
     started = time.perf_counter()
-    validate_once(settled, training, module)
+    validate_once(settled, training, module, plan.precision)
     validation = time.perf_counter() - started if settled.watched else 0.0
     loader = loader_of(settled.source, training.replace(small_until=0.0), "train")
     few = parts(loader.batch(0), training.accumulate)[0]

@@ -37,7 +37,7 @@ from striate.training.choice import FITTED, choose_precision, choose_step, choos
 from striate.training.compiled.compiler import compiler
 from striate.training.depth import build_optimiser, freeze
 from striate.training.settings import VALIDATIONS, Precision, StepKind, TrainingSettings
-from striate.training.step import BlockStep, lay_out_weights, parts, seed_generators
+from striate.training.step import BlockStep, lay_out_weights, measuring, parts, seed_generators
 
 TRIAL = 1_000_000
 """Steps of the training that is only timed."""
@@ -258,8 +258,8 @@ def shares_of(training: TrainingSettings) -> dict[int, float]:
     return {0: small, round(small * TRIAL): 1 - small} if 0 < small < 1 else {0: 1.0}
 
 
-def validate_once(settled: Settled, training: TrainingSettings, module: nn.Module) -> None:
-    """Measure the watched splits as the training will."""
+def validate_once(settled: Settled, training: TrainingSettings, module: nn.Module, precision: Precision) -> None:
+    """Measure the watched splits as the training will on its way."""
     source = settled.source
     predictor = Predictor(
         module=module,
@@ -277,7 +277,8 @@ def validate_once(settled: Settled, training: TrainingSettings, module: nn.Modul
             normalise=source.normalise,
             fit=source.fit,
         )
-        Measured(predictor, loader, split, source.fit).figures()
+        with measuring(module, precision):
+            Measured(predictor, loader, split, source.fit).figures()
 
 
 def _measured_batch(
@@ -306,7 +307,7 @@ def _within(
     steps, period = steps_within(
         minutes,
         step,
-        lambda: validate_once(settled, training, module),
+        lambda: validate_once(settled, training, module, precision),
         1 if training.validate_every or not settled.watched else VALIDATIONS,
         say,
         shares_of(training),
